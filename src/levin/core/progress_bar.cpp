@@ -159,30 +159,31 @@ class ProgressBar::Impl {
     return fmt::format("{:.0f}%", share < 100 ? std::min(std::floor(share), 99.0) : 100.0);
   }
 
-  // What has no room goes away in this order: the bar shrinks, the last metrics, the times, the description is cut.
+  // What has no room goes away in this order: the bar shrinks, the rate, the bar, the last metrics, the times; at last
+  // the description is cut.
   std::string terminal_line() const {
     const std::size_t width = console::width() - 1;  // the last column would make some terminals wrap
-    constexpr std::size_t kLongest = 30, kShortest = 8;
+    constexpr std::size_t kLongest = 30, kShortest = 6;
     const std::string side = console::has_utf8() ? "│" : "|";
     const std::string head = options_.description.empty() ? "" : options_.description + " ";
-    const std::string middle = (options_.total ? " " + percent() + " " : "") + count();
-    const std::string timing = " [" + times() + ", " + rate_text() + "]";
+    const std::string middle = (options_.total ? percent() + " " : "") + count();
+    const std::string time = times();
     std::vector<std::string> tails = {""};
     for (const auto& [name, value] : metrics_) tails.push_back(tails.back() + fmt::format(" {}={:.4g}", name, value));
 
-    const std::size_t least_bar = options_.total ? kShortest + 2 : 0;
-    const std::size_t fixed = display_width(head) + display_width(middle) + display_width(timing) + least_bar;
     for (auto tail = tails.rbegin(); tail != tails.rend(); ++tail) {
-      const std::size_t used = fixed + display_width(*tail);
-      if (used > width) continue;
-      std::string bar;
-      if (options_.total) {
-        const std::size_t bar_width = std::min(kLongest, kShortest + width - used);
-        bar = side + draw_bar(fraction(), bar_width, console::has_utf8()) + side;
+      for (const bool with_rate : {true, false}) {
+        const std::string right = middle + " [" + time + (with_rate ? ", " + rate_text() : "") + "]" + *tail;
+        const std::size_t used = display_width(head) + display_width(right);
+        const std::size_t frame = options_.total ? display_width(side) * 2 + 1 : 0;
+        if (options_.total && used + frame + kShortest <= width) {
+          const std::size_t bar = std::min(kLongest, width - used - frame);
+          return head + side + draw_bar(fraction(), bar, console::has_utf8()) + side + " " + right;
+        }
+        if (used <= width && (!with_rate || !options_.total)) return head + right;
       }
-      return head + bar + middle + timing + *tail;
     }
-    return fit_to_width(head + (options_.total ? percent() + " " : "") + count(), width);
+    return fit_to_width(head + middle, width);
   }
 
   std::string log_line() const {
