@@ -1,0 +1,103 @@
+// What a parameter may be: a range of floats or ints, or a set of choices.
+#pragma once
+
+#include <levin/core/export.h>
+#include <levin/core/value.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace levin::tune {
+
+/** Floats in [low, high]; with `step`, the points low, low + step, ...; with `log`, uniform in the logarithm. */
+struct FloatDistribution {
+  double low = 0;
+  double high = 1;
+  bool log = false;
+  std::optional<double> step = std::nullopt;
+};
+
+/** Ints in [low, high], every `step`-th of them; with `log`, (nearly) uniform in the logarithm. */
+struct IntDistribution {
+  std::int64_t low = 0;
+  std::int64_t high = 1;
+  bool log = false;
+  std::int64_t step = 1;
+};
+
+/** One of the choices: null, bools, ints, floats or strings. */
+struct CategoricalDistribution {
+  List choices;
+};
+
+/**
+ * The range of one parameter; a cheap handle on an immutable description.
+ *
+ * A parameter has two forms: the external one that an objective sees (a float, an int, a choice), and the internal
+ * one that storages and samplers compute with, a double: the number itself, or the index of the choice. The names,
+ * the JSON and the rules are those of Optuna's distributions, so that both read each other's studies.
+ */
+class LEVIN_API Distribution {
+ public:
+  enum class Kind { floating, integer, categorical };
+
+  /** Throw Error for an empty or unordered range, `log` with a step or with low <= 0 (ints: low < 1), step <= 0. */
+  Distribution(const FloatDistribution& range);
+  Distribution(const IntDistribution& range);
+  Distribution(CategoricalDistribution set);
+
+  Kind kind() const noexcept { return rep_->kind; }
+  bool is_categorical() const noexcept { return rep_->kind == Kind::categorical; }
+  double low() const noexcept { return rep_->low; }    ///< numeric kinds only
+  double high() const noexcept { return rep_->high; }  ///< numeric kinds only; low + k * step when there is a step
+  bool log() const noexcept { return rep_->log; }
+  /** The distance of neighbouring points; 0 for a continuous range. */
+  double step() const noexcept { return rep_->step; }
+  const List& choices() const noexcept { return rep_->choices; }
+  /** The number of choices of a categorical parameter. */
+  std::size_t size() const noexcept { return rep_->choices.size(); }
+
+  /** The internal form of `value`; throws Error when it is no number, not one of the choices, or NaN. */
+  double to_internal(const Value& value) const;
+  /** The external form of an internal number: float, int or the choice. */
+  Value to_external(double internal) const;
+  /** Whether the internal number lies in the range and on its grid. */
+  bool contains(double internal) const;
+  /** Whether there is just one value to choose. */
+  bool single() const;
+  /** The value of a distribution that is `single()`. */
+  Value single_value() const;
+
+  /** Optuna's JSON: {"name": "FloatDistribution", "attributes": {...}}. */
+  std::string to_json() const;
+  /** Reads `to_json`, the class names of old Optuna versions, and Optuna's short form {"type": "float", ...}. */
+  static Distribution from_json(std::string_view json);
+
+  /** A text such as `loguniform(1e-05, 0.1)` that `parse_distribution` reads back. */
+  std::string to_text() const;
+
+  /** Equal kind, range, scale and choices (a NaN choice equals a NaN choice). */
+  friend LEVIN_API bool operator==(const Distribution& a, const Distribution& b);
+
+ private:
+  struct Rep {
+    Kind kind;
+    double low = 0, high = 0, step = 0;
+    bool log = false;
+    List choices;
+  };
+  explicit Distribution(Rep rep);
+
+  std::shared_ptr<const Rep> rep_;
+};
+
+/**
+ * Throws Error unless `next` may follow `before` under the same name in one study: the same kind, the same scale and,
+ * if categorical, the same choices. Numeric ranges may change from trial to trial.
+ */
+LEVIN_API void check_compatible(const std::string& name, const Distribution& before, const Distribution& next);
+
+}  // namespace levin::tune

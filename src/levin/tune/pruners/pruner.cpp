@@ -1,0 +1,7 @@
+#include <levin/tune/pruners/pruner.h>
+
+namespace levin::tune {
+
+Pruner::~Pruner() = default;
+
+}  // namespace levin::tune

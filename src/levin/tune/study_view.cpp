@@ -1,0 +1,131 @@
+#include <levin/tune/study_view.h>
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace levin::tune {
+namespace {
+
+std::uint64_t next_log() {
+  static std::atomic<std::uint64_t> count{0};
+  return ++count;
+}
+
+bool earlier(const TrialPtr& a, const TrialPtr& b) { return a->number < b->number; }
+
+}  // namespace
+
+std::span<const TrialPtr> TrialsSnapshot::finished() const noexcept { return {buffer_.get(), n_finished_}; }
+
+std::vector<TrialPtr> TrialsSnapshot::by_number() const {
+  std::vector<TrialPtr> out(finished().begin(), finished().end());
+  std::sort(out.begin(), out.end(), earlier);
+  const auto middle = static_cast<std::ptrdiff_t>(out.size());
+  out.insert(out.end(), unfinished().begin(), unfinished().end());
+  std::inplace_merge(out.begin(), out.begin() + middle, out.end(), earlier);
+  return out;
+}
+
+TrialCache::TrialCache(std::shared_ptr<Storage> storage, std::int64_t study_id)
+    : storage_(std::move(storage)), study_id_(study_id) {
+  snapshot_.log_ = next_log();
+}
+
+TrialCache::TrialCache(std::vector<TrialPtr> trials) {
+  snapshot_.log_ = next_log();
+  auto open = std::make_shared<std::vector<TrialPtr>>();
+  std::sort(trials.begin(), trials.end(), earlier);
+  for (auto& trial : trials) {
+    if (is_finished(trial->state)) {
+      append(std::move(trial));
+    } else {
+      open->push_back(std::move(trial));
+    }
+  }
+  snapshot_.unfinished_ = std::move(open);
+}
+
+// Snapshots share the buffer: a slot is written once, before any snapshot that reaches it is made. When it is full, a
+// larger one takes over and the old one stays as it is for those who hold it.
+void TrialCache::append(TrialPtr trial) {
+  if (snapshot_.n_finished_ == capacity_) {
+    capacity_ = std::max<std::size_t>(64, 2 * capacity_);
+    std::shared_ptr<TrialPtr[]> larger(new TrialPtr[capacity_]);
+    std::copy_n(snapshot_.buffer_.get(), snapshot_.n_finished_, larger.get());
+    snapshot_.buffer_ = std::move(larger);
+  }
+  snapshot_.buffer_[static_cast<std::ptrdiff_t>(snapshot_.n_finished_++)] = std::move(trial);
+}
+
+void TrialCache::refresh() {
+  if (storage_ == nullptr) return;
+  auto trials = storage_->read_trials(study_id_, open_ids_, last_id_);
+  auto open = std::make_shared<std::vector<TrialPtr>>();
+  open_ids_.clear();
+  for (auto& trial : trials) {
+    last_id_ = std::max(last_id_, trial->trial_id);
+    if (is_finished(trial->state)) {
+      append(std::move(trial));
+    } else {
+      open_ids_.push_back(trial->trial_id);
+      open->push_back(std::move(trial));
+    }
+  }
+  snapshot_.unfinished_ = std::move(open);
+}
+
+TrialsSnapshot TrialCache::read() {
+  const std::lock_guard lock(mutex_);
+  refresh();
+  return snapshot_;
+}
+
+TrialPtr TrialCache::best(Direction direction) {
+  const std::lock_guard lock(mutex_);
+  refresh();
+  if (direction != best_direction_) {
+    best_direction_ = direction;
+    best_ = nullptr;
+    n_compared_ = 0;
+  }
+  for (; n_compared_ < snapshot_.n_finished_; ++n_compared_) {
+    const TrialPtr& trial = snapshot_.finished()[n_compared_];
+    if (trial->state != TrialState::complete || trial->values.size() != 1 || trial->infeasibility() > 0) continue;
+    if (best_ != nullptr) {
+      const double a = trial->values[0], b = best_->values[0];
+      const bool better = direction == Direction::minimize ? a < b : a > b;
+      if (!better && !(a == b && trial->number < best_->number)) continue;
+    }
+    best_ = trial;
+  }
+  return best_;
+}
+
+StudyView::StudyView(std::string name, std::vector<Direction> directions, std::shared_ptr<TrialCache> cache)
+    : name_(std::move(name)), directions_(std::move(directions)), cache_(std::move(cache)) {}
+
+StudyView::StudyView(std::vector<Direction> directions, std::vector<FrozenTrial> trials, std::string name)
+    : name_(std::move(name)), directions_(std::move(directions)) {
+  std::vector<TrialPtr> shared;
+  for (auto& trial : trials) shared.push_back(std::make_shared<const FrozenTrial>(std::move(trial)));
+  cache_ = std::make_shared<TrialCache>(std::move(shared));
+}
+
+Direction StudyView::direction() const {
+  if (directions_.size() == 1) return directions_.front();
+  throw Error({.what = "this needs a study with one objective",
+               .value = std::to_string(directions_.size()) + " objectives",
+               .where = "study \"" + name_ + "\"",
+               .hint = {}});
+}
+
+const TrialsSnapshot& StudyView::trials() {
+  if (!read_) {
+    trials_ = cache_->read();
+    read_ = true;
+  }
+  return trials_;
+}
+
+}  // namespace levin::tune

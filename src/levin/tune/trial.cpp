@@ -1,0 +1,351 @@
+#include <levin/tune/trial.h>
+
+#include <levin/core/console.h>
+#include <levin/tune/deferred_writes.h>
+#include <levin/tune/trial_impl.h>
+
+#include <cmath>
+
+namespace levin::tune {
+namespace {
+
+// Runs `body`, naming the parameter in what it throws.
+template <class Body>
+auto naming(const std::string& name, Body&& body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    auto info = error.info();
+    if (!info.where.empty()) throw;
+    info.where = "parameter \"" + name + "\"";
+    throw Error(std::move(info));
+  }
+}
+
+}  // namespace
+
+namespace detail {
+void StudyCore::check_distribution(const std::string& param, const Distribution& distribution) {
+  const std::lock_guard lock(mutex_);
+  const auto [known, fresh] = distributions_.try_emplace(param, distribution);
+  if (!fresh) check_compatible(param, known->second, distribution);
+}
+
+void StudyCore::remember(const std::shared_ptr<StudyTrial>& trial) {
+  const std::lock_guard lock(mutex_);
+  unwritten_.push_back(trial);
+}
+
+void StudyCore::flush_trials() {
+  std::vector<std::weak_ptr<StudyTrial>> trials;
+  {
+    const std::lock_guard lock(mutex_);
+    trials.swap(unwritten_);
+  }
+  for (const auto& weak : trials) {
+    if (const auto trial = weak.lock()) trial->flush();
+  }
+}
+
+StudyTrial::StudyTrial(std::shared_ptr<StudyCore> core, TrialPtr stored)
+    : core_(std::move(core)), number_(stored->number), frozen_(*stored) {
+  if (const Value* fixed = frozen_.system_attrs.find("fixed_params"); fixed != nullptr && fixed->is_map()) {
+    fixed_params_ = fixed->as_map();
+  }
+}
+
+void StudyTrial::begin() {
+  const std::lock_guard lock(mutex_);
+  StudyView view = core_->view();
+  core_->sampler->before_trial(view, frozen_);
+  take_requests(view);
+  write();
+}
+
+Value StudyTrial::suggest(const std::string& name, const Distribution& distribution) {
+  const std::lock_guard lock(mutex_);
+  if (const Distribution* before = frozen_.distributions.find(name)) {
+    check_compatible(name, *before, distribution);
+    return frozen_.params.at(name);
+  }
+  core_->check_distribution(name, distribution);
+  return naming(name, [&] {
+    const double internal = distribution.to_internal(choose(name, distribution));
+    Value value = distribution.to_external(internal);
+    frozen_.params[name] = value;
+    frozen_.distributions.set(name, distribution);
+    pending_.params.push_back({name, distribution, internal});
+    write_soon();
+    return value;
+  });
+}
+
+Value StudyTrial::choose(const std::string& name, const Distribution& distribution) {
+  if (const Value* fixed = fixed_params_.find(name)) {
+    if (!distribution.contains(distribution.to_internal(*fixed))) {
+      console::warning("parameter \"" + name + "\" was enqueued as " + fixed->to_string() + ", which lies outside " +
+                       distribution.to_text() + "; it is used all the same");
+    }
+    return *fixed;
+  }
+  if (distribution.single()) return distribution.single_value();
+  if (const Value* chosen = relative(name, distribution)) return *chosen;
+  StudyView view = core_->view();
+  Value value = core_->sampler->sample_independent(view, frozen_, name, distribution);
+  take_requests(view);
+  return value;
+}
+
+const Value* StudyTrial::relative(const std::string& name, const Distribution& distribution) {
+  if (!relative_done_) {
+    relative_done_ = true;
+    StudyView view = core_->view();
+    relative_space_ = core_->sampler->infer_relative_search_space(view, frozen_);
+    relative_params_ = core_->sampler->sample_relative(view, frozen_, relative_space_);
+    const bool asked = !view.requested_system_attrs().empty();
+    take_requests(view);
+    if (asked) write();  // other workers wait for nothing less than what was chosen
+  }
+  const Value* value = relative_params_.find(name);
+  if (value == nullptr) return nullptr;
+  const Distribution* inferred = relative_space_.find(name);
+  if (inferred == nullptr) {
+    throw Error("the sampler chose a parameter that its relative search space does not name");
+  }
+  check_compatible(name, *inferred, distribution);
+  // The range may have changed since: then the parameter is chosen anew, alone.
+  return distribution.contains(distribution.to_internal(*value)) ? value : nullptr;
+}
+
+void StudyTrial::take_requests(const StudyView& view) {
+  for (const auto& [key, value] : view.requested_system_attrs()) {
+    frozen_.system_attrs[key] = value;
+    pending_.system_attrs[key] = value;
+  }
+  if (view.stop_requested() && core_->optimizing > 0) core_->stop = true;
+}
+
+void StudyTrial::write() {
+  queued_ = false;
+  if (pending_.empty()) return;
+  core_->storage->update_trial(frozen_.trial_id, pending_);
+  pending_ = {};
+}
+
+void StudyTrial::write_soon() {
+  if (!core_->storage->slow_writes()) return write();
+  if (queued_) return;
+  queued_ = true;
+  core_->remember(shared_from_this());
+  DeferredWrites::instance().add(weak_from_this());
+}
+
+void StudyTrial::flush() {
+  const std::lock_guard lock(mutex_);
+  write();
+}
+
+void StudyTrial::finish(TrialState state, const std::vector<double>& values, const Map& system_attrs) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [key, value] : system_attrs) pending_.system_attrs[key] = value;
+  pending_.state = state;
+  pending_.values = values;
+  try {
+    write();
+  } catch (...) {
+    // Kept for a second try, but without the state: whoever told the trial decides again.
+    pending_.state.reset();
+    pending_.values.clear();
+    throw;
+  }
+  frozen_.state = state;
+  frozen_.values = values;
+  for (const auto& [key, value] : system_attrs) frozen_.system_attrs[key] = value;
+}
+
+void StudyTrial::report(double value, std::int64_t step) {
+  const std::lock_guard lock(mutex_);
+  if (core_->directions.size() > 1) {
+    throw Error({.what = "reports are for studies with one objective",
+                 .value = std::to_string(core_->directions.size()) + " objectives",
+                 .where = "study \"" + core_->name + "\"",
+                 .hint = {}});
+  }
+  if (step < 0) {
+    throw Error(
+        {.what = "a report's step must not be negative", .value = std::to_string(step), .where = {}, .hint = {}});
+  }
+  if (frozen_.intermediate_values.contains(step)) {
+    console::warn_once("a second report at the same step is left out; the first counts");
+    return;
+  }
+  frozen_.intermediate_values.set(step, value);
+  pending_.intermediate_values.emplace_back(step, value);
+  write_soon();
+}
+
+bool StudyTrial::should_prune() {
+  const std::lock_guard lock(mutex_);
+  if (core_->directions.size() > 1) {
+    throw Error({.what = "pruning is for studies with one objective",
+                 .value = std::to_string(core_->directions.size()) + " objectives",
+                 .where = "study \"" + core_->name + "\"",
+                 .hint = {}});
+  }
+  StudyView view = core_->view();
+  const bool prune = core_->pruner->prune(view, frozen_);
+  take_requests(view);
+  if (!pending_.empty()) write_soon();
+  return prune;
+}
+
+bool StudyTrial::stop_requested() const { return core_->stop || core_->interrupted; }
+
+void StudyTrial::set_user_attr(const std::string& key, const Value& value) {
+  const std::lock_guard lock(mutex_);
+  frozen_.user_attrs[key] = value;
+  pending_.user_attrs[key] = value;
+  write_soon();
+}
+
+void StudyTrial::set_system_attr(const std::string& key, const Value& value) {
+  const std::lock_guard lock(mutex_);
+  frozen_.system_attrs[key] = value;
+  pending_.system_attrs[key] = value;
+  write_soon();
+}
+
+FrozenTrial StudyTrial::frozen() const {
+  const std::lock_guard lock(mutex_);
+  return frozen_;
+}
+
+namespace {
+
+class FixedImpl : public TrialImpl {
+ public:
+  FixedImpl(Map params, std::int64_t number) : params_(std::move(params)) {
+    frozen_.number = number;
+    frozen_.datetime_start = std::chrono::system_clock::now();
+  }
+
+  Value suggest(const std::string& name, const Distribution& distribution) override {
+    if (const Distribution* before = frozen_.distributions.find(name)) check_compatible(name, *before, distribution);
+    const Value* given = params_.find(name);
+    if (given == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& entry : params_) names.push_back(entry.first);
+      throw Error({.what = "this fixed trial has no parameter \"" + name + "\"",
+                   .value = {},
+                   .where = {},
+                   .hint = did_you_mean(name, names)});
+    }
+    return naming(name, [&] {
+      const double internal = distribution.to_internal(*given);
+      if (!distribution.contains(internal)) {
+        throw Error({.what = "the fixed value lies outside " + distribution.to_text(),
+                     .value = given->to_string(),
+                     .where = {},
+                     .hint = {}});
+      }
+      Value value = distribution.to_external(internal);
+      frozen_.params[name] = value;
+      frozen_.distributions.set(name, distribution);
+      return value;
+    });
+  }
+  void report(double value, std::int64_t step) override {
+    if (!frozen_.intermediate_values.contains(step)) frozen_.intermediate_values.set(step, value);
+  }
+  bool should_prune() override { return false; }
+  bool stop_requested() const override { return false; }
+  void set_user_attr(const std::string& key, const Value& value) override { frozen_.user_attrs[key] = value; }
+  void set_system_attr(const std::string& key, const Value& value) override { frozen_.system_attrs[key] = value; }
+  FrozenTrial frozen() const override { return frozen_; }
+  std::int64_t number() const override { return frozen_.number; }
+
+ private:
+  Map params_;
+  FrozenTrial frozen_;
+};
+
+}  // namespace
+}  // namespace detail
+
+double Trial::suggest_float(const std::string& name, double low, double high, const SuggestFloatOptions& options) {
+  const FloatDistribution range{.low = low, .high = high, .log = options.log, .step = options.step};
+  return suggest(name, naming(name, [&] { return Distribution(range); })).as_double();
+}
+
+std::int64_t Trial::suggest_int(const std::string& name, std::int64_t low, std::int64_t high,
+                                const SuggestIntOptions& options) {
+  const IntDistribution range{.low = low, .high = high, .log = options.log, .step = options.step};
+  return suggest(name, naming(name, [&] { return Distribution(range); })).as_int();
+}
+
+namespace {
+template <class T>
+List to_list(const T& choices) {
+  return List(choices.begin(), choices.end());
+}
+}  // namespace
+
+std::string Trial::suggest_categorical(const std::string& name, std::initializer_list<const char*> choices) {
+  return suggest_categorical(name, to_list(choices)).as_string();
+}
+std::string Trial::suggest_categorical(const std::string& name, std::initializer_list<std::string> choices) {
+  return suggest_categorical(name, to_list(choices)).as_string();
+}
+std::int64_t Trial::suggest_categorical(const std::string& name, std::initializer_list<int> choices) {
+  return suggest_categorical(name, to_list(choices)).as_int();
+}
+std::int64_t Trial::suggest_categorical(const std::string& name, std::initializer_list<std::int64_t> choices) {
+  return suggest_categorical(name, to_list(choices)).as_int();
+}
+double Trial::suggest_categorical(const std::string& name, std::initializer_list<double> choices) {
+  return suggest_categorical(name, to_list(choices)).as_double();
+}
+bool Trial::suggest_categorical(const std::string& name, std::initializer_list<bool> choices) {
+  return suggest_categorical(name, to_list(choices)).as_bool();
+}
+std::string Trial::suggest_categorical(const std::string& name, const std::vector<std::string>& choices) {
+  return suggest_categorical(name, to_list(choices)).as_string();
+}
+Value Trial::suggest_categorical(const std::string& name, const List& choices) {
+  return suggest(name, naming(name, [&] { return Distribution(CategoricalDistribution{choices}); }));
+}
+
+Value Trial::suggest(const std::string& name, const Distribution& distribution) {
+  return impl_->suggest(name, distribution);
+}
+
+void Trial::report(double value, std::int64_t step) { impl_->report(value, step); }
+bool Trial::should_prune() { return impl_->should_prune(); }
+bool Trial::stop_requested() const { return impl_->stop_requested(); }
+void Trial::set_user_attr(const std::string& key, const Value& value) { impl_->set_user_attr(key, value); }
+void Trial::set_system_attr(const std::string& key, const Value& value) { impl_->set_system_attr(key, value); }
+
+void Trial::set_constraint(const std::string& name, double value) {
+  if (std::isnan(value)) {
+    throw Error(
+        {.what = "a constraint cannot be NaN", .value = "nan", .where = "constraint \"" + name + "\"", .hint = {}});
+  }
+  const std::string key = "constraints:" + name;
+  if (system_attrs().contains(key)) {
+    console::warn_once("a second value of constraint \"" + name + "\" is left out; the first counts");
+    return;
+  }
+  set_system_attr(key, value);
+}
+
+std::int64_t Trial::number() const { return impl_->number(); }
+Map Trial::params() const { return impl_->frozen().params; }
+SearchSpace Trial::distributions() const { return impl_->frozen().distributions; }
+Map Trial::user_attrs() const { return impl_->frozen().user_attrs; }
+Map Trial::system_attrs() const { return impl_->frozen().system_attrs; }
+FrozenTrial Trial::frozen() const { return impl_->frozen(); }
+
+FixedTrial::FixedTrial(Map params, std::int64_t number)
+    : Trial(std::make_shared<detail::FixedImpl>(std::move(params), number)) {}
+
+}  // namespace levin::tune
