@@ -1,0 +1,56 @@
+// Dataset: samples by index, whole batches at once where the memory allows it.
+#pragma once
+
+#include <levin/core/export.h>
+#include <levin/data/batch.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+namespace levin {
+
+/**
+ * What a dataset implements. Reading must be safe from several threads at once. A dataset whose samples lie in memory
+ * or come in blocks overrides `get_batch`, which is all that a DataLoader calls.
+ */
+class LEVIN_API DatasetImpl {
+ public:
+  virtual ~DatasetImpl();
+
+  /** Number of samples. */
+  virtual std::int64_t size() const = 0;
+  /** Sample `index` in [0, size()), its tensors without a batch dimension. */
+  virtual Batch get(std::int64_t index) const = 0;
+  /** The samples at `indices` (at least one) as one batch; by default stacks `get` of each. */
+  virtual Batch get_batch(std::span<const std::int64_t> indices) const;
+};
+
+/** A handle to a dataset, shared by its copies: `Dataset(std::make_shared<MyDataset>(...))`. */
+class LEVIN_API Dataset {
+ public:
+  Dataset() = default;
+  Dataset(std::shared_ptr<const DatasetImpl> impl) : impl_(std::move(impl)) {}
+
+  bool defined() const noexcept { return impl_ != nullptr; }
+  explicit operator bool() const noexcept { return defined(); }
+
+  std::int64_t size() const { return impl().size(); }
+  /** Sample `index` without a batch dimension; throws Error outside [0, size()). */
+  Batch get(std::int64_t index) const;
+  Batch get_batch(std::span<const std::int64_t> indices) const { return impl().get_batch(indices); }
+
+  /** The implementation; throws Error when undefined. */
+  const DatasetImpl& impl() const {
+    if (!impl_) throw_undefined();
+    return *impl_;
+  }
+
+ private:
+  [[noreturn]] static void throw_undefined();
+
+  std::shared_ptr<const DatasetImpl> impl_;
+};
+
+}  // namespace levin
