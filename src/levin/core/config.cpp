@@ -1,6 +1,7 @@
 #include <levin/core/config.h>
 #include <levin/core/error.h>
 #include <levin/core/file.h>
+#include <levin/core/yaml.h>
 
 #include <algorithm>
 #include <charconv>
@@ -363,58 +364,6 @@ class Config::YamlReader {
   std::size_t entries_ = 0;
 };
 
-namespace {
-
-// Plain where no YAML reader can take it for anything else, in double quotes elsewhere.
-std::string yaml_text(const std::string& text) {
-  const auto plain = [](unsigned char c) {
-    return std::isalnum(c) || c == '_' || c == '/' || c == '.' || c == '-' || c == ':';
-  };
-  double number = 0;
-  bool boolean = false;
-  const bool looks_plain = !text.empty() && std::all_of(text.begin(), text.end(), plain) && text.back() != ':' &&
-                           (std::isalpha(static_cast<unsigned char>(text[0])) || text[0] == '/') && text != "null" &&
-                           text != "n" && text != "y" && !read_number(text, number) && !read_boolean(text, boolean);
-  if (looks_plain) return text;
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7F) {
-      static constexpr const char* kHex = "0123456789abcdef";
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-std::string yaml_value(const Value& value) {
-  if (value.is_string()) return yaml_text(value.as_string());
-  if (value.is_float()) {
-    // YAML 1.1 readers need a point to see a number in 1e-05.
-    std::string text = format_double(value.as_double());
-    const auto e = text.find('e');
-    if (e != std::string::npos && text.find('.') == std::string::npos) text.insert(e, ".0");
-    return text;
-  }
-  if (!value.is_list()) return value.to_string();
-  std::string out = "[";
-  for (const auto& entry : value.as_list()) out += (out.size() > 1 ? ", " : "") + yaml_value(entry);
-  return out + "]";
-}
-
-}  // namespace
-
 Config::Config(std::shared_ptr<const Schema> schema, Rules rules)
     : schema_(std::move(schema)), rules_(std::move(rules)) {
   for (const auto& setting : schema_->settings()) entries_.push_back({setting.fallback, ""});
@@ -467,19 +416,6 @@ Map Config::to_map() const {
   return out;
 }
 
-std::string Config::to_yaml() const {
-  std::string out;
-  const auto put = [&out](const auto& self, const Map& map, std::size_t depth) -> void {
-    for (const bool groups : {false, true}) {
-      for (const auto& [key, value] : map) {
-        if (value.is_map() != groups) continue;
-        out += std::string(2 * depth, ' ') + key + ":" + (groups ? "\n" : " " + yaml_value(value) + "\n");
-        if (groups) self(self, value.as_map(), depth + 1);
-      }
-    }
-  };
-  put(put, to_map(), 0);
-  return out;
-}
+std::string Config::to_yaml() const { return levin::to_yaml(to_map()); }
 
 }  // namespace levin::config
