@@ -28,6 +28,21 @@ std::string neighbour_hint(const fs::path& path) {
   return "did you mean \"" + (path.has_parent_path() ? (folder / name).string() : name) + "\"?";
 }
 
+Error file_error(const fs::path& path, std::string what, std::string hint) {
+  return Error({.what = std::move(what), .value = {}, .where = path.string(), .hint = std::move(hint)});
+}
+
+Error open_error(const fs::path& path, int reason) {
+  if (reason == ENOENT || reason == ENOTDIR) {
+    return file_error(path, "there is no such file", neighbour_hint(path));
+  }
+  return file_error(path, "the file cannot be opened: " + errno_text(reason), {});
+}
+
+Error directory_error(const fs::path& path) {
+  return file_error(path, "this is a directory, not a file", "give the path of a file in it");
+}
+
 class Descriptor {
  public:
   explicit Descriptor(const fs::path& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
@@ -46,19 +61,19 @@ class Descriptor {
 
 std::string errno_text(int number) { return std::generic_category().message(number); }
 
+void require_file(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) throw open_error(path, errno);
+  if (S_ISDIR(status.st_mode)) throw directory_error(path);
+}
+
 std::string read_file(const fs::path& path, std::size_t max_bytes) {
-  const auto fail = [&](std::string what, std::string hint) -> Error {
-    return Error({.what = std::move(what), .value = {}, .where = path.string(), .hint = std::move(hint)});
-  };
+  const auto fail = [&](std::string what, std::string hint) { return file_error(path, std::move(what), std::move(hint)); };
   const Descriptor file(path);
-  if (file.get() < 0) {
-    const int reason = errno;
-    if (reason == ENOENT || reason == ENOTDIR) throw fail("there is no such file", neighbour_hint(path));
-    throw fail("the file cannot be opened: " + errno_text(reason), {});
-  }
+  if (file.get() < 0) throw open_error(path, errno);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw fail("the file cannot be read: " + errno_text(errno), {});
-  if (S_ISDIR(status.st_mode)) throw fail("this is a directory, not a file", "give the path of a file in it");
+  if (S_ISDIR(status.st_mode)) throw directory_error(path);
 
   std::string bytes;
   std::size_t used = 0;

@@ -18,6 +18,9 @@ namespace levin {
 LEVIN_API std::string read_file(const std::filesystem::path& path,
                                 std::size_t max_bytes = std::numeric_limits<std::size_t>::max());
 
+/** Throws the Error of `read_file` when `path` is missing or a directory, without reading it. */
+LEVIN_API void require_file(const std::filesystem::path& path);
+
 /** "Permission denied" and its kind, for the errno value `number`. */
 LEVIN_API std::string errno_text(int number);
 

@@ -1,0 +1,147 @@
+#include <levin/app/help.h>
+
+#include <levin/app/settings.h>
+#include <levin/core/text.h>
+
+#include <algorithm>
+
+namespace levin::app {
+namespace {
+
+constexpr std::size_t kLeft = 34;
+
+std::string placeholder_of(const config::Setting& setting) {
+  if (!setting.placeholder.empty()) return setting.placeholder;
+  switch (setting.type) {
+    case config::Type::boolean: return "BOOL";
+    case config::Type::integer: return "INT";
+    case config::Type::real: return "NUMBER";
+    case config::Type::duration: return "TIME";
+    default: return "NAME";
+  }
+}
+
+// "data" rather than "data.path": the short way to say it, where there is one.
+std::string shown_name(const config::Setting& setting) {
+  for (const auto& alias : setting.aliases) {
+    if (alias.find('.') == std::string::npos) return alias;
+  }
+  return setting.key;
+}
+
+std::string choices_of(const config::Setting& setting) {
+  std::string out;
+  for (const auto& choice : setting.choices) out += (out.empty() ? "" : ", ") + choice;
+  return out;
+}
+
+std::string line(const std::string& left, const std::string& right, std::size_t width) {
+  std::string out = "  " + left;
+  if (display_width(out) + 2 > kLeft) {
+    out += "\n" + std::string(kLeft, ' ');
+  } else {
+    out = pad_to_width(out, kLeft);
+  }
+  return out + wrap_text(right, width - kLeft, kLeft) + "\n";
+}
+
+std::string line(const config::Setting& setting, std::size_t width) {
+  std::string right = setting.help;
+  if (setting.choices.size() > 1) right += ": " + choices_of(setting);
+  const auto& fallback = setting.fallback;
+  const bool empty = fallback.is_null() || (fallback.is_list() && fallback.as_list().empty());
+  if (!empty) right += " [" + fallback.to_string() + "]";
+  return line("--" + shown_name(setting) + " " + placeholder_of(setting), right, width);
+}
+
+struct Text {
+  std::string usage, about, examples;
+};
+
+Text text_of(Command command) {
+  switch (command) {
+    case Command::fit:
+      return {"levin fit --data FILE --target COLUMN [OPTIONS]",
+              "Trains a network on a table. The resolved settings, the metrics and the checkpoints are kept in a folder "
+              "under runs/.",
+              "  levin fit --data digits.csv --target target\n"
+              "  levin fit --config fit.yaml --optimizer.lr 1e-3 --model.widths 256,64\n"};
+    case Command::test:
+      return {"levin test --ckpt_path FILE --data FILE [OPTIONS]",
+              "Measures a trained network on the rows of a table that has the target column.",
+              "  levin test --ckpt_path best.ckpt --data new.csv\n"};
+    case Command::predict:
+      return {"levin predict --ckpt_path FILE --data FILE [--out FILE] [OPTIONS]",
+              "Writes what a trained network predicts for each row of a table.",
+              "  levin predict --ckpt_path best.ckpt --data new.csv --out predictions.csv\n"};
+    case Command::tune:
+      return {"levin tune --data FILE --target COLUMN [OPTIONS]",
+              "Searches the settings that train the best network. A setting is searched when its value is a "
+              "distribution: uniform(LOW,HIGH), loguniform(LOW,HIGH), quniform(LOW,HIGH,STEP), randint(LOW,END), "
+              "lograndint(LOW,END) or choice(A,B,...); LOW and HIGH are included, END is not. With none, a space for "
+              "tables is searched, without the settings that are given.",
+              "  levin tune --data digits.csv --target target --tune.timeout 60s\n"
+              "  levin tune --data digits.csv --target target --tune.trials 50 \\\n"
+              "      --optimizer.lr 'loguniform(1e-4,1e-1)' --model.layers 'randint(1,4)'\n"};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string overview() {
+  return "Trains and tunes neural networks on tables.\n"
+         "\n"
+         "Usage: levin COMMAND [OPTIONS]\n"
+         "\n"
+         "Commands:\n"
+         "  fit      train a network on a CSV file\n"
+         "  test     measure a trained network on another file\n"
+         "  predict  write a trained network's predictions for a file\n"
+         "  tune     search the settings that train the best network\n"
+         "  study    look at what tune has tried: list, show, best, trials\n"
+         "\n"
+         "Options:\n"
+         "  --help     this text; after a command, all its settings\n"
+         "  --version  the version\n"
+         "\n"
+         "Start with:  levin fit --data digits.csv --target target\n";
+}
+
+std::string help_of(Command command, std::size_t width) {
+  const Text text = text_of(command);
+  std::string out = wrap_text(text.about, width) + "\n\nUsage: " + text.usage + "\n\nOptions:\n";
+  out += line("--config FILE", "a YAML file of the settings below; files and options count from left to right", width);
+  out += line("--print-config", "print the settings as YAML and stop", width);
+  out += line("--help", "this text", width);
+  const auto schema = schema_for(command);
+  std::string group;
+  for (const auto& setting : schema->settings()) {
+    if (setting.group() != group) {
+      group = setting.group();
+      out += "\n" + group + ":\n";
+    }
+    out += line(setting, width);
+  }
+  return out + "\nDefaults stand in brackets. For instance:\n" + text.examples;
+}
+
+std::string study_help() {
+  return "Looks at studies, the trials that levin tune has run.\n"
+         "\n"
+         "Usage: levin study list|show|best|trials [OPTIONS]\n"
+         "\n"
+         "  list    the studies of a storage\n"
+         "  show    one study: its trials by state, its best trial\n"
+         "  best    the settings of the best trial\n"
+         "  trials  all trials\n"
+         "\n"
+         "Options:\n"
+         "  --storage URL    where the study is kept: sqlite:///FILE, or just FILE; by\n"
+         "                   default the newest study.db below runs/\n"
+         "  --study NAME     which study, where the storage holds several\n"
+         "  --format FORMAT  table, csv or json [table]\n"
+         "  --help           this text\n";
+}
+
+}  // namespace levin::app

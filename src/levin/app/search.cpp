@@ -1,0 +1,106 @@
+#include <levin/app/search.h>
+
+#include <levin/app/settings.h>
+#include <levin/core/error.h>
+#include <levin/tune/space.h>
+
+namespace levin::app {
+namespace {
+
+std::vector<SearchedSetting> default_space() {
+  using namespace tune;  // the words of search spaces
+  return {
+      {"optimizer.name", choice({"adamw", "adam", "sgd"})},
+      {"optimizer.lr", loguniform(3e-4, 3e-2)},
+      {"optimizer.weight_decay", loguniform(1e-6, 1e-1)},
+      {"optimizer.momentum", uniform(0.5, 0.99), "optimizer.name", "sgd"},
+      {"data.batch_size", choice({16, 32, 64, 128, 256})},
+      {"data.noise", uniform(0, 0.3)},
+      {"data.mixup", quniform(0, 0.4, 0.1)},
+      {"model.layers", randint(1, 5)},
+      {"model.width", lograndint(16, 513)},
+      {"model.activation", choice({"relu", "leaky_relu", "elu", "gelu", "silu", "tanh"})},
+      {"model.dropout", uniform(0, 0.5)},
+      {"model.norm", choice({"none", "batch", "layer"})},
+      {"model.skip", choice({false, true})},
+      {"model.init", choice({"default", "xavier_uniform", "kaiming_normal", "orthogonal"})},
+      {"scheduler.name", choice({"cosine", "none", "step", "plateau"})},
+      {"scheduler.step_size", randint(3, 16), "scheduler.name", "step"},
+      {"scheduler.gamma", uniform(0.1, 0.9), "scheduler.name", "step"},
+      {"scheduler.factor", uniform(0.1, 0.7), "scheduler.name", "plateau"},
+      {"scheduler.patience", randint(1, 6), "scheduler.name", "plateau"},
+      {"trainer.early_stopping_patience", choice({0, 5, 10})},
+  };
+}
+
+}  // namespace
+
+bool is_distribution_for(const config::Setting& setting, const std::string& text) {
+  if (!is_searchable(setting.key)) return false;
+  const auto distribution = tune::parse_distribution(text);
+  if (!distribution) return false;
+  const auto fits = [&](const Value& value) {
+    try {
+      config::check(setting, value);
+    } catch (const Error& error) {
+      auto info = error.info();
+      info.what = text + " draws values that do not fit: " + info.what;
+      throw Error(std::move(info));
+    }
+  };
+  if (distribution->is_categorical()) {
+    for (const auto& value : distribution->choices()) fits(value);
+  } else {
+    // A whole number drawn as a float would fit at the ends alone.
+    if (setting.type == config::Type::integer && distribution->kind() == tune::Distribution::Kind::floating) {
+      throw Error({.what = setting.key + " must be " + setting.takes(),
+                   .value = text,
+                   .where = {},
+                   .hint = "use randint, lograndint or choice"});
+    }
+    fits(distribution->to_external(distribution->low()));
+    fits(distribution->to_external(distribution->high()));
+  }
+  return true;
+}
+
+std::vector<SearchedSetting> searched_settings(const Map& config, const Map& provenance) {
+  std::vector<SearchedSetting> out;
+  for (const auto& setting : schema_for(Command::tune)->settings()) {
+    const Value* value = find_nested(config, setting.key);
+    if (value == nullptr || !value->is_string() || !is_distribution_for(setting, value->as_string())) continue;
+    out.push_back({setting.key, *tune::parse_distribution(value->as_string())});
+  }
+  if (!out.empty()) return out;
+  for (auto& entry : default_space()) {
+    if (provenance.contains(entry.key)) continue;
+    const bool is_size = entry.key == "model.layers" || entry.key == "model.width";
+    if (is_size && provenance.contains("model.widths")) continue;
+    if (!entry.only_if.empty() && provenance.contains(entry.only_if)) {
+      const Value* chosen = find_nested(config, entry.only_if);
+      if (chosen == nullptr || chosen->to_string() != entry.is) continue;
+    }
+    out.push_back(std::move(entry));
+  }
+  if (out.empty()) {
+    throw Error({.what = "there is nothing to search: every setting of the default space is fixed",
+                 .value = {},
+                 .where = {},
+                 .hint = "give a setting a distribution, such as --optimizer.lr 'loguniform(1e-4,1e-1)'"});
+  }
+  return out;
+}
+
+Map settings_of_trial(tune::Trial& trial, const std::vector<SearchedSetting>& searched, Map config) {
+  for (const auto& entry : searched) {
+    if (!entry.only_if.empty()) {
+      const Value* other = find_nested(config, entry.only_if);
+      if (other == nullptr || other->to_string() != entry.is) continue;
+    }
+    const auto& setting = schema_for(Command::tune)->at(entry.key);
+    set_nested(config, entry.key, config::check(setting, trial.suggest(entry.key, entry.distribution), entry.key));
+  }
+  return config;
+}
+
+}  // namespace levin::app
