@@ -61,10 +61,11 @@ Invocation parse(Command command, const std::vector<std::string>& arguments) {
       continue;
     }
     if (!argument.starts_with("--") || argument.size() == 2) {
-      throw Error({.what = "unexpected argument",
-                   .value = "\"" + argument + "\"",
-                   .where = {},
-                   .hint = argument.ends_with(".csv") ? "write --data " + argument : "settings are written --NAME VALUE"});
+      throw Error(
+          {.what = "unexpected argument",
+           .value = "\"" + argument + "\"",
+           .where = {},
+           .hint = argument.ends_with(".csv") ? "write --data " + argument : "settings are written --NAME VALUE"});
     }
     const auto equals = argument.find('=');
     const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
@@ -105,8 +106,8 @@ void require(const config::Config& settings, Command command, const std::string&
                .hint = "see levin " + std::string(name_of(command)) + " --help"});
 }
 
-int run_command(Command command, const std::vector<std::string>& arguments,
-                const std::vector<std::string>& whole_line, std::ostream& out) {
+int run_command(Command command, const std::vector<std::string>& arguments, const std::vector<std::string>& whole_line,
+                std::ostream& out) {
   const Invocation invocation = parse(command, arguments);
   const auto& settings = invocation.config;
   if (invocation.help) {

@@ -20,7 +20,8 @@ fs::path find_engine() {
   for (const char* relative : {"../lib", "../" LEVIN_LIBDIR, "."}) {
     const fs::path path = (folder / relative / "liblevin_engine.so").lexically_normal();
     if (fs::exists(path, ignored)) return path;
-    if (looked_in.find(path.string()) == std::string::npos) looked_in += (looked_in.empty() ? "" : ", ") + path.string();
+    if (looked_in.find(path.string()) == std::string::npos)
+      looked_in += (looked_in.empty() ? "" : ", ") + path.string();
   }
   throw Error({.what = "the training part of levin was not found",
                .value = {},

@@ -47,10 +47,12 @@ std::string line(const std::string& left, const std::string& right, std::size_t 
 
 std::string line(const config::Setting& setting, std::size_t width) {
   std::string right = setting.help;
-  if (setting.choices.size() > 1) right += ": " + choices_of(setting);
+  if (setting.choices.size() > 1) right += " (" + choices_of(setting) + ")";
   const auto& fallback = setting.fallback;
   const bool empty = fallback.is_null() || (fallback.is_list() && fallback.as_list().empty());
-  if (!empty) right += " [" + fallback.to_string() + "]";
+  std::string shown = fallback.to_string();
+  if (fallback.is_float() && shown.ends_with(".0")) shown.resize(shown.size() - 2);
+  if (!empty) right += " [" + shown + "]";
   return line("--" + shown_name(setting) + " " + placeholder_of(setting), right, width);
 }
 
@@ -61,11 +63,12 @@ struct Text {
 Text text_of(Command command) {
   switch (command) {
     case Command::fit:
-      return {"levin fit --data FILE --target COLUMN [OPTIONS]",
-              "Trains a network on a table. The resolved settings, the metrics and the checkpoints are kept in a folder "
-              "under runs/.",
-              "  levin fit --data digits.csv --target target\n"
-              "  levin fit --config fit.yaml --optimizer.lr 1e-3 --model.widths 256,64\n"};
+      return {
+          "levin fit --data FILE --target COLUMN [OPTIONS]",
+          "Trains a network on a table. The resolved settings, the metrics and the checkpoints are kept in a folder "
+          "under runs/.",
+          "  levin fit --data digits.csv --target target\n"
+          "  levin fit --config fit.yaml --optimizer.lr 1e-3 --model.widths 256,64\n"};
     case Command::test:
       return {"levin test --ckpt_path FILE --data FILE [OPTIONS]",
               "Measures a trained network on the rows of a table that has the target column.",

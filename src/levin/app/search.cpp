@@ -37,7 +37,15 @@ std::vector<SearchedSetting> default_space() {
 
 bool is_distribution_for(const config::Setting& setting, const std::string& text) {
   if (!is_searchable(setting.key)) return false;
-  const auto distribution = tune::parse_distribution(text);
+  std::optional<tune::Distribution> distribution;
+  try {
+    distribution = tune::parse_distribution(text);
+  } catch (const Error& error) {
+    auto info = error.info();
+    info.what = setting.key + ": " + info.what;
+    info.where.clear();  // the whole text; where it stands is the caller's to say
+    throw Error(std::move(info));
+  }
   if (!distribution) return false;
   const auto fits = [&](const Value& value) {
     try {

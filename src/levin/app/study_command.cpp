@@ -33,13 +33,15 @@ const std::vector<std::string> kActions = {"list", "show", "best", "trials"};
 const std::vector<std::string> kFormats = {"table", "csv", "json"};
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
 std::string rounded(double number) {
   std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::general, 5).ptr;
+  const auto end =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::general, 5).ptr;
   return {buffer.data(), end};
 }
 
@@ -147,9 +149,8 @@ std::vector<FrozenTrial> best_of(const tune::Study& study) {
 
 void show_study(const StudyQuery& query, const tune::Study& study, std::ostream& out) {
   const auto trials = study.trials();
-  std::vector<std::pair<std::string, Value>> facts = {{"study", study.study_name()},
-                                                      {"direction", directions_of(study.directions())},
-                                                      {"trials", trials.size()}};
+  std::vector<std::pair<std::string, Value>> facts = {
+      {"study", study.study_name()}, {"direction", directions_of(study.directions())}, {"trials", trials.size()}};
   for (const auto state :
        {TrialState::complete, TrialState::pruned, TrialState::fail, TrialState::running, TrialState::waiting}) {
     const auto count = std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
@@ -162,7 +163,8 @@ void show_study(const StudyQuery& query, const tune::Study& study, std::ostream&
   }
   facts.emplace_back("started", time_value(first));
   facts.emplace_back("last_finished", time_value(last));
-  const bool any = std::any_of(trials.begin(), trials.end(), [](const auto& t) { return t.state == TrialState::complete; });
+  const bool any =
+      std::any_of(trials.begin(), trials.end(), [](const auto& t) { return t.state == TrialState::complete; });
   const bool single = study.directions().size() == 1;
   const std::optional<FrozenTrial> best = any && single ? std::optional(study.best_trial()) : std::nullopt;
   facts.emplace_back("best_trial", best ? Value(best->number) : Value());

@@ -45,7 +45,7 @@ struct Setting {
   std::vector<std::string> aliases = {};  ///< other names that it answers to, such as "data" for "data.path"
   std::string placeholder = {};           ///< what help shows for the value, such as FILE
 
-  std::string group() const;  ///< the key up to its last dot, "" for a key without one
+  LEVIN_API std::string group() const;  ///< the key up to its last dot, "" for a key without one
   /** "a number above 0", "one of a and b": what the setting takes, for messages. */
   LEVIN_API std::string takes() const;
 };

@@ -68,7 +68,9 @@ void require_file(const fs::path& path) {
 }
 
 std::string read_file(const fs::path& path, std::size_t max_bytes) {
-  const auto fail = [&](std::string what, std::string hint) { return file_error(path, std::move(what), std::move(hint)); };
+  const auto fail = [&](std::string what, std::string hint) {
+    return file_error(path, std::move(what), std::move(hint));
+  };
   const Descriptor file(path);
   if (file.get() < 0) throw open_error(path, errno);
   struct stat status {};
