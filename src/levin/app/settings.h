@@ -33,6 +33,8 @@ struct DataSettings {
   std::string missing;      ///< mean, median, zero
   double noise = 0;         ///< standard deviation of noise added to the inputs in training
   double mixup = 0;         ///< alpha of mixup; 0: off
+
+  friend bool operator==(const DataSettings&, const DataSettings&) = default;
 };
 
 struct ModelSettings {
@@ -43,6 +45,8 @@ struct ModelSettings {
   std::string norm;  ///< none, batch, layer
   bool skip = false;
   std::string init;
+
+  friend bool operator==(const ModelSettings&, const ModelSettings&) = default;
 };
 
 struct OptimizerSettings {
@@ -54,6 +58,8 @@ struct OptimizerSettings {
   double beta1 = 0;
   double beta2 = 0;
   double eps = 0;
+
+  friend bool operator==(const OptimizerSettings&, const OptimizerSettings&) = default;
 };
 
 struct SchedulerSettings {
@@ -64,6 +70,8 @@ struct SchedulerSettings {
   double eta_min = 0;
   double factor = 0;
   std::int64_t patience = 0;
+
+  friend bool operator==(const SchedulerSettings&, const SchedulerSettings&) = default;
 };
 
 struct TrainerSettings {
@@ -80,6 +88,8 @@ struct TrainerSettings {
   std::int64_t log_every_n_steps = 0;
   std::optional<std::int64_t> limit_train_batches;
   std::optional<std::int64_t> limit_val_batches;
+
+  friend bool operator==(const TrainerSettings&, const TrainerSettings&) = default;
 };
 
 struct TuneSettings {
@@ -92,6 +102,8 @@ struct TuneSettings {
   std::optional<std::string> study_name;  ///< none: the run's name
   std::string metric;                     ///< auto, or the name of a logged metric
   std::string direction;                  ///< auto, minimize, maximize
+
+  friend bool operator==(const TuneSettings&, const TuneSettings&) = default;
 };
 
 /** The settings of one command; groups that the command does not have stay at the values above. */
@@ -109,6 +121,8 @@ struct Settings {
   SchedulerSettings scheduler;
   TrainerSettings trainer;
   TuneSettings tune;
+
+  friend bool operator==(const Settings&, const Settings&) = default;
 };
 
 /**

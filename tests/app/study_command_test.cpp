@@ -1,0 +1,158 @@
+#include <levin/app/cli.h>
+#include <levin/app/study_command.h>
+#include <levin/core/error.h>
+#include <levin/tune/storage/memory.h>
+#include <levin/tune/study.h>
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <unistd.h>
+
+namespace levin::app {
+namespace {
+
+using std::chrono::milliseconds;
+using tune::FrozenTrial;
+using tune::TrialState;
+
+// A study with a trial in each state, at fixed times.
+void fill(tune::Study study) {
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  const tune::TimePoint start = std::chrono::system_clock::from_time_t(1767225600);  // 2026-01-01 00:00:00 UTC
+  const auto add = [&](TrialState state, std::vector<double> values, double lr, const char* optimizer) {
+    FrozenTrial trial;
+    trial.state = state;
+    trial.values = std::move(values);
+    trial.datetime_start = start + std::chrono::minutes(study.trials().size());
+    if (tune::is_finished(state)) trial.datetime_complete = *trial.datetime_start + milliseconds(61500);
+    trial.params = {{"optimizer.lr", lr}, {"optimizer.name", optimizer}};
+    trial.distributions = {{"optimizer.lr", tune::loguniform(1e-5, 1)},
+                           {"optimizer.name", tune::choice({"adam", "sgd"})}};
+    study.add_trial(trial);
+  };
+  add(TrialState::complete, {0.5}, 0.123456789, "sgd");
+  add(TrialState::complete, {0.96875}, 0.001, "adam");
+  add(TrialState::pruned, {}, 0.01, "sgd");
+  add(TrialState::fail, {}, 0.9, "sgd");
+  add(TrialState::running, {}, 0.02, "adam");
+}
+
+class StudyCommand : public ::testing::Test {
+ protected:
+  std::string ask(const std::string& action, const std::string& format = "table", std::size_t width = 0) {
+    std::ostringstream out;
+    answer({.action = action, .storage = storage_, .study = "digits", .format = format, .width = width}, out);
+    return out.str();
+  }
+
+  std::shared_ptr<tune::Storage> storage_ = std::make_shared<tune::MemoryStorage>();
+};
+
+TEST_F(StudyCommand, ListsStudies) {
+  EXPECT_EQ(ask("list", "json"), "[]\n");
+  fill(tune::create_study({.storage = storage_, .study_name = "digits", .direction = tune::Direction::maximize}));
+  tune::create_study({.storage = storage_, .study_name = "empty"});
+  EXPECT_EQ(ask("list"),
+            "study   direction  trials  best_value  started\n"
+            "------  ---------  ------  ----------  -------------------\n"
+            "digits  maximize        5     0.96875  2026-01-01 00:00:00\n"
+            "empty   minimize        0           -  -\n");
+  EXPECT_EQ(ask("list", "csv"),
+            "study,direction,trials,best_value,started\n"
+            "digits,maximize,5,0.96875,2026-01-01 00:00:00\n"
+            "empty,minimize,0,,\n");
+}
+
+TEST_F(StudyCommand, ShowsOneStudy) {
+  fill(tune::create_study({.storage = storage_, .study_name = "digits", .direction = tune::Direction::maximize}));
+  EXPECT_EQ(ask("show"),
+            "study          digits\n"
+            "direction      maximize\n"
+            "trials         5\n"
+            "complete       2\n"
+            "pruned         1\n"
+            "fail           1\n"
+            "running        1\n"
+            "started        2026-01-01 00:00:00\n"
+            "last_finished  2026-01-01 00:04:01\n"
+            "best_trial     1\n"
+            "best_value     0.96875\n"
+            "\n"
+            "best settings\n"
+            "  optimizer.lr = 0.001\n"
+            "  optimizer.name = adam\n");
+  EXPECT_EQ(ask("show", "json"),
+            "[{\"study\": \"digits\", \"direction\": \"maximize\", \"trials\": 5, \"complete\": 2, \"pruned\": 1, "
+            "\"fail\": 1, \"running\": 1, \"waiting\": 0, \"started\": \"2026-01-01 00:00:00\", \"last_finished\": "
+            "\"2026-01-01 00:04:01\", \"best_trial\": 1, \"best_value\": 0.96875, \"best_params\": {\"optimizer.lr\": "
+            "0.001, \"optimizer.name\": \"adam\"}}]\n");
+}
+
+TEST_F(StudyCommand, ShowsTheBestTrial) {
+  fill(tune::create_study({.storage = storage_, .study_name = "digits", .direction = tune::Direction::maximize}));
+  EXPECT_EQ(ask("best"), "trial 1: 0.96875\n  optimizer.lr = 0.001\n  optimizer.name = adam\n");
+  EXPECT_EQ(ask("best", "csv"),
+            "number,state,value,started,seconds,optimizer.lr,optimizer.name\n"
+            "1,complete,0.96875,2026-01-01 00:01:00,61.5,0.001,adam\n");
+}
+
+TEST_F(StudyCommand, ListsTrials) {
+  fill(tune::create_study({.storage = storage_, .study_name = "digits", .direction = tune::Direction::maximize}));
+  EXPECT_EQ(ask("trials"),
+            "trial  state       value  time   settings\n"
+            "-----  --------  -------  -----  -------------------\n"
+            "    0  complete      0.5  01:01  lr=0.12346 name=sgd\n"
+            "    1  complete  0.96875  01:01  lr=0.001 name=adam\n"
+            "    2  pruned          -  01:01  lr=0.01 name=sgd\n"
+            "    3  fail            -  01:01  lr=0.9 name=sgd\n"
+            "    4  running         -  -      lr=0.02 name=adam\n");
+  std::istringstream narrow(ask("trials", "table", 40));
+  for (std::string line; std::getline(narrow, line);) EXPECT_LE(line.size(), 40U);
+  EXPECT_NE(ask("trials", "csv").find("0,complete,0.5,2026-01-01 00:00:00,61.5,0.123456789,sgd\n"), std::string::npos);
+  EXPECT_NE(ask("trials", "csv").find("4,running,,2026-01-01 00:04:00,,0.02,adam\n"), std::string::npos);
+  EXPECT_NE(ask("trials", "json").find("{\"number\": 3, \"state\": \"fail\", \"value\": null, "), std::string::npos);
+}
+
+TEST_F(StudyCommand, NothingCompleteIsSaid) {
+  tune::create_study({.storage = storage_, .study_name = "digits"});
+  EXPECT_THROW(ask("best"), Error);
+  EXPECT_NE(ask("show").find("best_value     -\n"), std::string::npos);
+  EXPECT_EQ(ask("trials", "csv"), "number,state,value,started,seconds\n");
+}
+
+TEST_F(StudyCommand, AWrongNameIsAnError) {
+  tune::create_study({.storage = storage_, .study_name = "digit"});
+  try {
+    ask("show");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("\"digit\""), std::string::npos) << error.what();
+  }
+}
+
+std::string mistake(const std::vector<std::string>& arguments) {
+  std::ostringstream out, err;
+  EXPECT_EQ(run(arguments, out, err), 2);
+  return err.str();
+}
+
+TEST_F(StudyCommand, MistakesOnTheCommandLine) {
+  EXPECT_EQ(mistake({"study", "lst"}),
+            "levin: error: there is no action of levin study named \"lst\"; did you mean \"list\"?\n");
+  EXPECT_EQ(mistake({"study", "list", "--storag", "x"}),
+            "levin: error: levin study has no option \"--storag\" (command line); did you mean \"--storage\"?\n");
+  EXPECT_EQ(mistake({"study", "list", "--storage"}), "levin: error: --storage needs a value (command line)\n");
+  EXPECT_EQ(mistake({"study", "list", "--format=jsn", "--storage", "x"}),
+            "levin: error: there is no format \"jsn\"; did you mean \"json\"?\n");
+  EXPECT_NE(mistake({"study", "list", "--storage", "sqlite:///no/such.db"}).find("there is no such file (no/such.db)"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace levin::app
