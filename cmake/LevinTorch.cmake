@@ -17,3 +17,17 @@ if(NOT TARGET levin::torch)
   target_link_libraries(levin_torch INTERFACE torch)
   set_property(GLOBAL APPEND PROPERTY LEVIN_TARGETS levin_torch)
 endif()
+
+# torch/torch.h takes half a minute to compile: it is precompiled once, for all targets that ask for it.
+add_library(levin_torch_header OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_header.cpp)
+target_compile_features(levin_torch_header PRIVATE cxx_std_20)
+target_link_libraries(levin_torch_header PRIVATE torch)
+target_precompile_headers(levin_torch_header PRIVATE <torch/torch.h>)
+
+# levin_use_torch_header(<target>): compiles the target's sources with the precompiled header.
+function(levin_use_torch_header target)
+  target_precompile_headers(${target} REUSE_FROM levin_torch_header)
+  # The header serves only code compiled with the same flags.
+  set_target_properties(${target} PROPERTIES DEFINE_SYMBOL "" POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC)
+endfunction()
