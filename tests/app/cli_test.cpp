@@ -121,6 +121,15 @@ TEST_F(CommandLine, PrintedConfigReadsBackToItself) {
   }
 }
 
+// What is printed is what is searched, so that it can be edited and run again.
+TEST_F(CommandLine, PrintedConfigOfTuneHoldsItsSpace) {
+  const auto first = levin({"tune", "--print-config", "--optimizer.name", "sgd"});
+  EXPECT_NE(first.out.find("  name: sgd\n  lr: \"loguniform(3e-04, 0.03)\"\n"), std::string::npos) << first.out;
+  EXPECT_NE(first.out.find("  skip: \"choice(false, true)\"\n"), std::string::npos) << first.out;
+  const auto file = write("space.yaml", first.out);
+  EXPECT_EQ(levin({"tune", "--print-config", "--config", file}).out, first.out);
+}
+
 TEST_F(CommandLine, AFileMayHoldTheSettingsOfSeveralCommands) {
   const auto file = write("all.yaml", "data: x.csv\nout: p.csv\ntune:\n  trials: 3\noptimizer.lr: 0.1\n");
   for (const char* command : {"fit", "test", "predict", "tune"}) {
@@ -171,6 +180,10 @@ TEST_F(CommandLine, DistributionsAreForTuneAndMustFit) {
             std::string::npos);
   EXPECT_NE(mistake({"tune", "--model.norm", "choice(batch, leyer)"}).find("did you mean \"layer\"?"),
             std::string::npos);
+  EXPECT_EQ(mistake({"tune", "--data", path("data.csv"), "--target", "t", "--tune.sampler", "grid", "--optimizer.lr",
+                     "loguniform(1e-5,1e-1)"}),
+            "a grid cannot cover the values of optimizer.lr: got loguniform(1e-05, 0.1); give it choice(A,B,...) or "
+            "quniform(LOW,HIGH,STEP), or take another tune.sampler");
   // What cannot be searched takes no distribution.
   EXPECT_NE(mistake({"tune", "--data.val_fraction", "uniform(0.1,0.2)"}).find("must be a number in [0, 1)"),
             std::string::npos);

@@ -136,8 +136,8 @@ TEST(Search, TheDefaultSpaceCoversTheHyperparametersAndFitsTheSettings) {
   for (const auto& entry : searched) {
     const auto& setting = schema_for(Command::tune)->at(entry.key);
     EXPECT_TRUE(is_distribution_for(setting, entry.distribution.to_text())) << entry.key;
-    if (!entry.only_if.empty()) {
-      EXPECT_TRUE(has(keys, entry.only_if));
+    if (entry.condition != nullptr) {
+      EXPECT_TRUE(has(keys, entry.condition->on));
     }
   }
 }
@@ -171,16 +171,36 @@ TEST(Search, GivenDistributionsAreTheWholeSpace) {
 }
 
 TEST(Search, ConditionalSettingsFollowTheDraw) {
-  const auto config = config_with({}, Command::tune);
-  const std::vector<SearchedSetting> space = {
-      {"optimizer.name", tune::choice({"adam", "sgd"})},
-      {"optimizer.momentum", tune::uniform(0, 0.8), "optimizer.name", "sgd"},
-  };
-  tune::FixedTrial adam({{"optimizer.name", "adam"}});
-  EXPECT_EQ(read_settings(settings_of_trial(adam, space, config)).optimizer.momentum, 0.9);
-  EXPECT_EQ(adam.params().size(), 1U);
+  // Momentum stands before the name here; it is drawn after it all the same, and for sgd alone.
+  Map wanted = config_with({}, Command::tune);
+  set_nested(wanted, "optimizer.momentum", "uniform(0,0.8)");
+  set_nested(wanted, "optimizer.beta1", "uniform(0.5,0.8)");
+  set_nested(wanted, "optimizer.name", "choice(adam,sgd)");
+  const auto space = searched_settings(wanted, {});
+  EXPECT_EQ(keys_of(space), (std::vector<std::string>{"optimizer.name", "optimizer.momentum", "optimizer.beta1"}));
+  tune::FixedTrial adam({{"optimizer.name", "adam"}, {"optimizer.beta1", 0.6}});
+  auto settings = read_settings(settings_of_trial(adam, space, wanted));
+  EXPECT_EQ(settings.optimizer.momentum, 0.9);
+  EXPECT_EQ(settings.optimizer.beta1, 0.6);
   tune::FixedTrial sgd({{"optimizer.name", "sgd"}, {"optimizer.momentum", 0.25}});
-  EXPECT_EQ(read_settings(settings_of_trial(sgd, space, config)).optimizer.momentum, 0.25);
+  settings = read_settings(settings_of_trial(sgd, space, wanted));
+  EXPECT_EQ(settings.optimizer.momentum, 0.25);
+  EXPECT_EQ(settings.optimizer.beta1, 0.9);
+}
+
+TEST(Search, GridsAreFinite) {
+  const auto grid = grid_of({{"model.layers", tune::randint(1, 4)},
+                             {"model.dropout", tune::quniform(0, 0.3, 0.1)},
+                             {"model.norm", tune::choice({"none", "batch"})},
+                             {"model.width", tune::qrandint(16, 64, 16)}});
+  ASSERT_EQ(grid.size(), 4U);
+  EXPECT_EQ(grid[0], (std::pair<std::string, List>("model.layers", {1, 2, 3})));
+  ASSERT_EQ(grid[1].second.size(), 4U);
+  EXPECT_NEAR(grid[1].second[3].as_double(), 0.3, 1e-12);
+  EXPECT_EQ(grid[2].second, (List{"none", "batch"}));
+  EXPECT_EQ(grid[3].second, (List{16, 32, 48, 64}));
+  EXPECT_THROW(grid_of({{"optimizer.lr", tune::uniform(0.1, 0.2)}}), Error);
+  EXPECT_THROW(grid_of({{"model.width", tune::randint(1, 5000)}}), Error);
 }
 
 TEST(Settings, NestedKeys) {

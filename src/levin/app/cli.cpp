@@ -9,6 +9,7 @@
 #include <levin/core/console.h>
 #include <levin/core/error.h>
 #include <levin/core/file.h>
+#include <levin/core/yaml.h>
 
 #include <array>
 #include <ostream>
@@ -114,8 +115,18 @@ int run_command(Command command, const std::vector<std::string>& arguments, cons
     out << help_of(command);
     return 0;
   }
+  Request request{.command = command,
+                  .config = settings.to_map(),
+                  .provenance = {},
+                  .arguments = whole_line,
+                  .executable = this_executable()};
+  for (const auto& setting : settings.schema().settings()) {
+    if (settings.is_set(setting.key)) request.provenance[setting.key] = settings.where(setting.key);
+  }
+  std::vector<SearchedSetting> searched;
+  if (command == Command::tune) searched = searched_settings(request.config, request.provenance);
   if (invocation.print_config) {
-    out << settings.to_yaml();
+    out << to_yaml(with_distributions(request.config, searched));
     return 0;
   }
   // What needs no training part to be seen is said before it is opened.
@@ -126,17 +137,8 @@ int run_command(Command command, const std::vector<std::string>& arguments, cons
   if (settings.schema().find("ckpt_path") != nullptr && !settings.get("ckpt_path").is_null()) {
     require_file(settings.get<std::string>("ckpt_path"));
   }
-  Request request{.command = command,
-                  .config = settings.to_map(),
-                  .provenance = {},
-                  .arguments = whole_line,
-                  .executable = this_executable()};
-  for (const auto& setting : settings.schema().settings()) {
-    if (settings.is_set(setting.key)) request.provenance[setting.key] = settings.where(setting.key);
-  }
   if (command == Command::tune) {
-    read_fixed_settings(request.config);
-    searched_settings(request.config, request.provenance);
+    if (read_fixed_settings(request.config).tune.sampler == "grid") grid_of(searched);
   } else {
     read_settings(request.config);
   }

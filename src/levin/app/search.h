@@ -1,23 +1,23 @@
 // What `levin tune` searches: the settings whose text is a distribution, or a default space.
 #pragma once
 
+#include <levin/app/settings.h>
 #include <levin/core/config.h>
 #include <levin/core/value.h>
 #include <levin/tune/distribution.h>
 #include <levin/tune/trial.h>
 
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace levin::app {
 
-/** A setting that is searched, perhaps only where another one has a certain value. */
+/** A setting that is searched, perhaps only for some choices of another one that is searched, too. */
 struct SearchedSetting {
   std::string key;
   tune::Distribution distribution;
-  std::string only_if = "";  ///< another setting's key; "": always
-  std::string is = "";       ///< the text of the value that it must have
+  const Dependence* condition = nullptr;  ///< nullptr: always
 };
 
 /** Whether `text` is a distribution that `setting` can be drawn from; throws Error when it draws what does not fit. */
@@ -31,7 +31,19 @@ bool is_distribution_for(const config::Setting& setting, const std::string& text
  */
 std::vector<SearchedSetting> searched_settings(const Map& config, const Map& provenance);
 
-/** Draws what is searched from the trial, in order, and returns `config` with the values in place. */
+/** `config` with the text of each searched setting's distribution in its place: what a run keeps, to be run again. */
+Map with_distributions(Map config, const std::vector<SearchedSetting>& searched);
+
+/**
+ * All values of each searched setting, as the grid sampler tries them. Throws Error for floats without a step and for
+ * ranges of more than 1,000 values, which a grid cannot cover.
+ */
+std::vector<std::pair<std::string, List>> grid_of(const std::vector<SearchedSetting>& searched);
+
+/**
+ * Draws what is searched from the trial, in order, and returns `config` with the values in place; a setting whose
+ * condition does not hold gets its default.
+ */
 Map settings_of_trial(tune::Trial& trial, const std::vector<SearchedSetting>& searched, Map config);
 
 }  // namespace levin::app

@@ -523,12 +523,6 @@ void read_searchable(const SettingsReader& reader, Settings& s) {
   reader.read("scheduler.patience", s.scheduler.patience);
 }
 
-// The settings that speak only to some choices of another one.
-struct Dependence {
-  std::string key, on;
-  std::vector<std::string> choices;
-};
-
 const std::vector<Dependence>& dependences() {
   static const std::vector<Dependence> all = {
       {"optimizer.momentum", "optimizer.name", {"sgd"}},
@@ -578,6 +572,12 @@ bool known_to_any_command(const std::string& key) {
 bool is_searchable(std::string_view key) {
   return std::any_of(entries().begin(), entries().end(),
                      [&](const Entry& entry) { return entry.searchable && entry.setting.key == key; });
+}
+
+const Dependence* dependence_of(std::string_view key) {
+  const auto& all = dependences();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Dependence& d) { return d.key == key; });
+  return found == all.end() ? nullptr : &*found;
 }
 
 Settings read_settings(const Map& config) {

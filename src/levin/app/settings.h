@@ -21,6 +21,15 @@ bool known_to_any_command(const std::string& key);
 /** Whether `levin tune` may search the setting. */
 bool is_searchable(std::string_view key);
 
+/** A setting that speaks only to some choices of another one: optimizer.momentum to optimizer.name sgd. */
+struct Dependence {
+  std::string key, on;
+  std::vector<std::string> choices;
+};
+
+/** What `key` depends on, or nullptr. */
+const Dependence* dependence_of(std::string_view key);
+
 struct DataSettings {
   std::string path;
   double val_fraction = 0;
