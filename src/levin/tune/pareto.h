@@ -22,4 +22,14 @@ LEVIN_API bool dominates(const std::vector<double>& a, const std::vector<double>
 LEVIN_API std::vector<std::size_t> nondomination_ranks(const std::vector<std::vector<double>>& losses,
                                                        std::size_t n_needed = static_cast<std::size_t>(-1));
 
+/** The volume that `losses` dominate, up to the point `reference`, which none of them exceeds in any coordinate. */
+LEVIN_API double hypervolume(std::vector<std::vector<double>> losses, const std::vector<double>& reference);
+
+/**
+ * The indices, ascending, of the `n` best points: front by front, and from the front that does not fit as a whole,
+ * those that one after the other add most hypervolume (the greedy selection of Guerreiro et al. 2016). The reference
+ * point lies a tenth beyond the worst of that front in every objective.
+ */
+LEVIN_API std::vector<std::size_t> best_by_dominance(const std::vector<std::vector<double>>& losses, std::size_t n);
+
 }  // namespace levin::tune

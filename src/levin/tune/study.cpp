@@ -3,7 +3,8 @@
 #include <levin/core/console.h>
 #include <levin/core/progress_bar.h>
 #include <levin/tune/pareto.h>
-#include <levin/tune/samplers/random.h>
+#include <levin/tune/pruners/percentile.h>
+#include <levin/tune/samplers/tpe.h>
 #include <levin/tune/study_core.h>
 #include <levin/tune/trial_impl.h>
 
@@ -68,8 +69,8 @@ Study open_study(std::shared_ptr<Storage> storage, std::int64_t id, const Sample
   core->id = id;
   core->name = frozen.study_name;
   core->directions = frozen.directions;
-  core->sampler = sampler ? sampler.get() : std::make_shared<RandomSampler>();
-  core->pruner = pruner ? pruner.get() : std::make_shared<NopPruner>();
+  core->sampler = sampler ? sampler.get() : std::make_shared<TPESampler>();
+  core->pruner = pruner ? pruner.get() : std::make_shared<MedianPruner>();
   core->cache = std::make_shared<TrialCache>(core->storage, id);
   return Study(std::move(core));
 }

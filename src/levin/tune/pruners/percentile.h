@@ -1,0 +1,45 @@
+// PercentilePruner and MedianPruner: stop trials that do worse than most did at the same step.
+#pragma once
+
+#include <levin/tune/pruners/pruner.h>
+
+#include <cstdint>
+
+namespace levin::tune {
+
+struct PercentilePrunerOptions {
+  double percentile = 50;             ///< keep trials in this best part of the completed ones, in percent
+  std::int64_t n_startup_trials = 5;  ///< prune nothing before so many trials are complete
+  std::int64_t n_warmup_steps = 0;    ///< prune nothing before this step
+  std::int64_t interval_steps = 1;    ///< judge once in so many steps
+  std::int64_t n_min_trials = 1;      ///< judge only where so many trials reported at the same step
+};
+
+/**
+ * Prunes when the best report so far of a trial is worse than the percentile of what the completed trials reported at
+ * the same step, or when all its reports are NaN. As Optuna's PercentilePruner. Throws Error for options out of range.
+ */
+class LEVIN_API PercentilePruner : public Pruner {
+ public:
+  explicit PercentilePruner(PercentilePrunerOptions options);
+
+  bool prune(StudyView& study, const FrozenTrial& trial) override;
+
+ private:
+  PercentilePrunerOptions options_;
+};
+
+struct MedianPrunerOptions {
+  std::int64_t n_startup_trials = 5;
+  std::int64_t n_warmup_steps = 0;
+  std::int64_t interval_steps = 1;
+  std::int64_t n_min_trials = 1;
+};
+
+/** The PercentilePruner at the median (Golovin et al. 2017, "Google Vizier"). */
+class LEVIN_API MedianPruner : public PercentilePruner {
+ public:
+  MedianPruner(MedianPrunerOptions options = {});
+};
+
+}  // namespace levin::tune

@@ -1,0 +1,103 @@
+// The density that TPE fits to observed parameters: a mixture with one kernel per observation and a prior.
+#pragma once
+
+#include <levin/core/export.h>
+#include <levin/core/rng.h>
+#include <levin/tune/space.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace levin::tune {
+
+/** Weights by age of n observations, oldest first: a ramp from 1/n to 1, then 25 ones (Bergstra et al. 2013). */
+LEVIN_API std::vector<double> parzen_weights(std::size_t n);
+
+/**
+ * One parameter's observations and their kernels, by slot. Numeric observations stand in the space where their kernel
+ * is normal: the logarithm for `log`. What a kernel needs of its bandwidth is computed when the bandwidth changes, not
+ * each time it is used: adding an observation changes few.
+ */
+class LEVIN_API ParzenColumn {
+ public:
+  explicit ParzenColumn(const Distribution& distribution);
+
+  const Distribution& distribution() const noexcept { return distribution_; }
+  /** Takes another range of the same kind and scale; kernels are computed anew where it matters. */
+  void set_distribution(const Distribution& distribution);
+
+  std::size_t size() const noexcept { return center_.size(); }
+  /** Appends an observation given by its internal value. */
+  void push(double internal);
+  /** Appends a slot without an observation. */
+  void push_absent();
+  bool has(std::size_t slot) const { return present_[slot] != 0; }
+  double center(std::size_t slot) const { return center_[slot]; }
+  double sigma(std::size_t slot) const { return sigma_[slot]; }
+
+ private:
+  friend class ParzenEstimator;
+
+  double to_kernel_space(double internal) const;
+  void truncate(std::size_t n);
+  void fit(std::span<const std::uint8_t> used, std::size_t n_sorted, std::size_t n_used, std::size_t prior);
+
+  Distribution distribution_;
+  double low_ = 0, high_ = 0;  // the ends of the domain in kernel space, widened by half a step
+  std::vector<std::uint8_t> present_;
+  std::vector<double> center_, sigma_, inverse_sigma_;
+  std::vector<double> norm_;                       // log of what the kernel's exponential is multiplied by
+  std::vector<std::uint32_t> order_;               // slots with an observation by center, ties by slot
+  std::vector<std::uint32_t> group_;               // stepped ranges: slots with the same kernel
+  std::vector<std::pair<double, double>> groups_;  // stepped ranges: center and sigma of each group
+  double log_hit_ = 0, log_miss_ = 0;  // categorical: log probability of the observed and of any other choice
+  std::vector<std::pair<double, std::uint32_t>> scratch_;
+};
+
+/**
+ * The mixture: draw a kernel by weight, then every parameter from that kernel. Kernels are truncated normals (their
+ * mass over a step for stepped ranges), or for choices a smoothed vote for the one observed. Bandwidths and the prior
+ * are those of Optuna 5 (Bergstra et al. 2011, Watanabe 2023).
+ */
+class LEVIN_API ParzenEstimator {
+ public:
+  /** From observations (internal values) by parameter, in the order of `space`, each oldest first. `weights` of the
+   * observations by age by default; the prior always has weight 1. */
+  ParzenEstimator(const SearchSpace& space, const std::vector<std::vector<double>>& observations,
+                  std::vector<double> weights = {});
+
+  /**
+   * Over the observations that `columns` (all of one length) already hold: slot i takes part with `weights[i]`, which
+   * is 0 for those left out. `extra` adds observations (internal values by parameter) with weights of their own, for
+   * as long as the estimator lives. The columns must outlive it, and serve one estimator at a time.
+   */
+  ParzenEstimator(std::vector<ParzenColumn*> columns, std::span<const double> weights,
+                  const std::vector<std::vector<double>>& extra, std::span<const double> extra_weights);
+  ~ParzenEstimator();
+  ParzenEstimator(const ParzenEstimator&) = delete;
+  ParzenEstimator& operator=(const ParzenEstimator&) = delete;
+
+  /** `n` draws as internal values, by parameter: result[parameter][draw]. */
+  std::vector<std::vector<double>> sample(Rng& rng, std::size_t n) const;
+  /** The log density of points given as `sample` gives them. */
+  std::vector<double> log_pdf(const std::vector<std::vector<double>>& points) const;
+
+  /** The kernels' weights, which sum to 1; slots left out have 0, the prior stands last. */
+  const std::vector<double>& weights() const noexcept { return weights_; }
+  /** The bandwidth of a numeric parameter's kernel. */
+  double sigma(std::size_t parameter, std::size_t slot) const { return columns_[parameter]->sigma(slot); }
+
+ private:
+  void fit(std::span<const double> weights);
+
+  std::vector<ParzenColumn> own_;
+  std::vector<ParzenColumn*> columns_;
+  std::size_t n_kept_ = 0;  // slots that stay in the columns
+  std::vector<double> weights_;
+  std::vector<double> base_;  // log weight plus the parts of the log density that no point changes
+};
+
+}  // namespace levin::tune

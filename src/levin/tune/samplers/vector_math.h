@@ -1,0 +1,16 @@
+// The two inner loops of a mixture's log density, written so that the compiler can use vector instructions.
+#pragma once
+
+#include <cstddef>
+
+namespace levin::tune::detail {
+
+/** acc_j[k] -= ((x[j] - center[k]) * inverse_sigma[k])^2 / 2 for four points j at once; the arrays do not overlap. */
+void subtract_half_squares(double* __restrict acc0, double* __restrict acc1, double* __restrict acc2,
+                           double* __restrict acc3, const double* __restrict x, const double* __restrict center,
+                           const double* __restrict inverse_sigma, std::size_t n);
+
+/** log(sum over k of exp(values[k])); values are overwritten. */
+double log_sum_exp(double* values, std::size_t n);
+
+}  // namespace levin::tune::detail
