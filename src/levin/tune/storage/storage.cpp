@@ -1,6 +1,7 @@
 #include <levin/tune/storage/storage.h>
 
 #include <levin/tune/storage/memory.h>
+#include <levin/tune/storage/sqlite.h>
 
 #include <array>
 
@@ -24,6 +25,15 @@ std::shared_ptr<Storage> open_storage(const std::string& url, bool create) {
     if (!rest.empty()) fail("a memory storage has no name", "write memory://");
     if (!create) fail("a new memory storage holds no study", "pass the storage object of the study instead");
     return std::make_shared<MemoryStorage>();
+  }
+  if (scheme == "sqlite") {
+    if (!rest.starts_with('/'))
+      fail("sqlite takes three slashes before a file's path", "did you mean \"sqlite:///" + rest + "\"?");
+    const std::string path = rest.substr(1);
+    if (path.empty()) fail("the URL names no file", known);
+    if (path.find('?') != std::string::npos)
+      fail("the URL of a storage takes no options", "drop what follows the \"?\"");
+    return std::make_shared<SqliteStorage>(path, SqliteStorageOptions{.create = create});
   }
   const std::array<std::string, 2> schemes{"memory", "sqlite"};
   fail("unknown kind of storage", closest(scheme, schemes).empty() ? known : did_you_mean(scheme, schemes));

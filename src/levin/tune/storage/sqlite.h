@@ -1,0 +1,49 @@
+// SqliteStorage: studies in an SQLite file, in Optuna's tables.
+#pragma once
+
+#include <levin/tune/storage/storage.h>
+
+#include <memory>
+#include <string>
+
+namespace levin::tune {
+
+struct SqliteStorageOptions {
+  bool create = true;   ///< make the file when it is missing; else that is an Error
+  double timeout = 60;  ///< seconds to wait while others hold the file locked
+};
+
+/**
+ * Studies in one file that any number of threads and processes use at once, Optuna 5 and its dashboard among them: the
+ * tables and their texts are those of Optuna's schema 12 (revision v3.2.0.a), timestamps are UTC.
+ *
+ * A write is one transaction with the file's lock taken at its start; it is on the disk when the call returns.
+ * Throws Error for a file that is no database, has another schema version, cannot be written, or stays locked.
+ */
+class LEVIN_API SqliteStorage : public Storage {
+ public:
+  explicit SqliteStorage(const std::string& path, SqliteStorageOptions options = {});
+  ~SqliteStorage() override;
+
+  std::string url() const override;
+  bool slow_writes() const override { return true; }
+  std::optional<std::int64_t> create_study(const std::string& name, const std::vector<Direction>& directions) override;
+  void delete_study(std::int64_t study_id) override;
+  std::optional<std::int64_t> find_study(const std::string& name) override;
+  FrozenStudy study(std::int64_t study_id) override;
+  std::vector<FrozenStudy> studies() override;
+  void set_study_user_attr(std::int64_t study_id, const std::string& key, const Value& value) override;
+  void set_study_system_attr(std::int64_t study_id, const std::string& key, const Value& value) override;
+  TrialPtr create_trial(std::int64_t study_id, const FrozenTrial* content = nullptr) override;
+  TrialPtr claim_waiting_trial(std::int64_t study_id) override;
+  void update_trial(std::int64_t trial_id, const TrialUpdate& update) override;
+  std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
+                                    std::int64_t after) override;
+  TrialPtr trial(std::int64_t trial_id) override;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace levin::tune
