@@ -154,5 +154,35 @@ TEST_F(StudyCommand, MistakesOnTheCommandLine) {
             std::string::npos);
 }
 
+// The whole way: a study written by the library, read by the command.
+TEST_F(StudyCommand, ReadsAStudyOnDisk) {
+  namespace fs = std::filesystem;
+  const fs::path home = fs::temp_directory_path() / ("levin_study_" + std::to_string(::getpid()));
+  const fs::path before = fs::current_path();
+  fs::create_directories(home / "runs" / "a");
+  fs::current_path(home);
+  auto study = tune::create_study({.storage = "sqlite:///runs/a/study.db", .study_name = "on disk"});
+  study.optimize(
+      [](tune::Trial& trial) {
+        return trial.suggest_float("x", 2, 2) + static_cast<double>(trial.suggest_int("n", 1, 1));
+      },
+      {.n_trials = 3});
+  const auto levin = [](const std::vector<std::string>& arguments) {
+    std::ostringstream out, err;
+    EXPECT_EQ(run(arguments, out, err), 0) << err.str();
+    return out.str();
+  };
+  const std::string best = "trial 0: 3\n  x = 2\n  n = 1\n";
+  EXPECT_EQ(levin({"study", "best"}), best) << "the newest study below runs/";
+  EXPECT_EQ(levin({"study", "best", "--storage", "sqlite:///runs/a/study.db", "--study", "on disk"}), best);
+  EXPECT_EQ(levin({"study", "best", "--storage=runs/a/study.db"}), best) << "a file alone names the storage";
+  EXPECT_NE(levin({"study", "list", "--format", "csv"}).find("\non disk,minimize,3,3.0,"), std::string::npos);
+  EXPECT_NE(mistake({"study", "show", "--study", "on disc"}).find("did you mean \"on disk\"?"), std::string::npos);
+  std::ofstream("runs/a/text") << "no database";
+  EXPECT_NE(mistake({"study", "list", "--storage", "runs/a/text"}).find("runs/a/text"), std::string::npos);
+  fs::current_path(before);
+  fs::remove_all(home);
+}
+
 }  // namespace
 }  // namespace levin::app
