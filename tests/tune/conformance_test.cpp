@@ -1,0 +1,54 @@
+#include <levin/tune/pruners/percentile.h>
+#include <levin/tune/pruners/successive_halving.h>
+#include <levin/tune/samplers/random.h>
+#include <levin/tune/samplers/tpe.h>
+#include <levin/tune/storage/memory.h>
+#include <levin/tune/storage/sqlite.h>
+#include <levin/tune/testing/pruner_conformance.h>
+#include <levin/tune/testing/sampler_conformance.h>
+#include <levin/tune/testing/storage_conformance.h>
+
+#include <tune/scratch.h>
+
+namespace levin::tune::testing {
+namespace {
+
+std::string name_of(const auto& factory) { return factory.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(
+    Storages, StorageConformance,
+    ::testing::Values(StorageFactory{"memory", [] { return std::make_shared<MemoryStorage>(); }},
+                      StorageFactory{"sqlite",
+                                     [] { return std::make_shared<SqliteStorage>(scratch_file("conformance.db")); }}),
+    [](const auto& factory) { return name_of(factory); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Samplers, SamplerConformance,
+    ::testing::Values(
+        SamplerFactory{"random", [](auto seed) -> SamplerRef { return RandomSampler({.seed = seed}); }},
+        SamplerFactory{"tpe", [](auto seed) -> SamplerRef { return TPESampler({.seed = seed}); }},
+        SamplerFactory{"tpe_univariate",
+                       [](auto seed) -> SamplerRef { return TPESampler({.seed = seed, .multivariate = false}); }},
+        SamplerFactory{"tpe_group", [](auto seed) -> SamplerRef { return TPESampler({.seed = seed, .group = true}); }},
+        SamplerFactory{"tpe_no_liar",
+                       [](auto seed) -> SamplerRef {
+                         return TPESampler({.n_startup_trials = 3, .seed = seed, .constant_liar = false});
+                       }}),
+    [](const auto& factory) { return name_of(factory); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Pruners, PrunerConformance,
+    ::testing::Values(PrunerFactory{"none", []() -> PrunerRef { return NopPruner(); }},
+                      PrunerFactory{"median", []() -> PrunerRef { return MedianPruner(); }},
+                      PrunerFactory{
+                          "percentile",
+                          []() -> PrunerRef { return PercentilePruner({.percentile = 25, .n_startup_trials = 2}); }},
+                      PrunerFactory{"halving", []() -> PrunerRef { return SuccessiveHalvingPruner(); }},
+                      PrunerFactory{"halving_steps",
+                                    []() -> PrunerRef {
+                                      return SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2});
+                                    }}),
+    [](const auto& factory) { return name_of(factory); });
+
+}  // namespace
+}  // namespace levin::tune::testing
