@@ -26,9 +26,25 @@ auto naming(const std::string& name, Body&& body) {
 
 namespace detail {
 void StudyCore::check_distribution(const std::string& param, const Distribution& distribution) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = distributions_.find(param); known != distributions_.end()) {
+      return check_compatible(param, known->second, distribution);
+    }
+  }
+  // New to this process; another may have used it. A storage that is written at once checks that by itself.
+  Distribution first = distribution;
+  if (storage->slow_writes()) {
+    for (const auto& trial : cache->read().by_number()) {
+      if (const Distribution* used = trial->distributions.find(param)) {
+        first = *used;
+        break;
+      }
+    }
+  }
+  check_compatible(param, first, distribution);
   const std::lock_guard lock(mutex_);
-  const auto [known, fresh] = distributions_.try_emplace(param, distribution);
-  if (!fresh) check_compatible(param, known->second, distribution);
+  distributions_.try_emplace(param, first);
 }
 
 void StudyCore::remember(const std::shared_ptr<StudyTrial>& trial) {
@@ -43,7 +59,14 @@ void StudyCore::flush_trials() {
     trials.swap(unwritten_);
   }
   for (const auto& weak : trials) {
-    if (const auto trial = weak.lock()) trial->flush();
+    const auto trial = weak.lock();
+    if (trial == nullptr) continue;
+    try {
+      trial->flush();
+    } catch (const Error& error) {
+      // It stays with its trial, whose next write or end tells its owner.
+      console::warn_once("trial " + std::to_string(trial->number()) + " could not be written yet: " + error.what());
+    }
   }
 }
 
@@ -75,7 +98,14 @@ Value StudyTrial::suggest(const std::string& name, const Distribution& distribut
     frozen_.params[name] = value;
     frozen_.distributions.set(name, distribution);
     pending_.params.push_back({name, distribution, internal});
-    write_soon();
+    try {
+      write_soon();
+    } catch (...) {  // it was never suggested
+      frozen_.params.erase(name);
+      frozen_.distributions.erase(name);
+      pending_.params.pop_back();
+      throw;
+    }
     return value;
   });
 }
@@ -152,10 +182,15 @@ void StudyTrial::finish(TrialState state, const std::vector<double>& values, con
   pending_.values = values;
   try {
     write();
-  } catch (...) {
-    // Kept for a second try, but without the state: whoever told the trial decides again.
-    pending_.state.reset();
-    pending_.values.clear();
+  } catch (const Error& error) {
+    // What cannot be stored (a parameter that another process has used in another way since) must not leave the trial
+    // running for ever.
+    if (is_finished(core_->storage->trial(frozen_.trial_id)->state)) throw;
+    pending_ = {};
+    pending_.state = TrialState::fail;
+    pending_.system_attrs["fail_reason"] = error.what();
+    write();
+    frozen_.state = TrialState::fail;
     throw;
   }
   frozen_.state = state;
