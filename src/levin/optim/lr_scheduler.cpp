@@ -166,10 +166,9 @@ class RecursiveScheduler : public LRSchedulerImpl {
 class StepLRImpl : public RecursiveScheduler {
  public:
   StepLRImpl(Optimizer optimizer, const StepLROptions& options)
-      : RecursiveScheduler(std::move(optimizer), options.last_epoch),
+      : RecursiveScheduler((check(options.step_size, options.gamma), std::move(optimizer)), options.last_epoch),
         step_size_(options.step_size),
         gamma_(options.gamma) {
-    check(step_size_, gamma_);
     begin();
   }
 
@@ -207,8 +206,9 @@ class StepLRImpl : public RecursiveScheduler {
 class CosineAnnealingLRImpl : public RecursiveScheduler {
  public:
   CosineAnnealingLRImpl(Optimizer optimizer, const CosineAnnealingLROptions& options)
-      : RecursiveScheduler(std::move(optimizer), options.last_epoch), t_max_(options.T_max), eta_min_(options.eta_min) {
-    check(t_max_, eta_min_);
+      : RecursiveScheduler((check(options.T_max, options.eta_min), std::move(optimizer)), options.last_epoch),
+        t_max_(options.T_max),
+        eta_min_(options.eta_min) {
     begin();
   }
 

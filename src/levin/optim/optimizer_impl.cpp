@@ -240,6 +240,7 @@ void OptimizerImpl::allocate_states() {
 
 void OptimizerImpl::zero_grad(bool set_to_none) {
   at::NoGradGuard no_grad;
+  if (bound_) follow_moved_parameters();
   for (auto& chunk : chunks_) {
     if (chunk.grads.defined()) {
       for (size_t i = 0; i < chunk.slots.size(); ++i) {
@@ -380,16 +381,17 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
       for (size_t s = 0; s < chunk.states.size(); ++s) lists.states[s] = {chunk.states[s].flat()};
     }
     update(group, lists, first);
-    // The kernel wrote the parameters behind their version counters: backward must still notice stale values.
-    for (auto& slot : chunk.slots) slot.param.unsafeGetTensorImpl()->bump_version();
   } else {
     const std::span<const size_t> due(due_);
     const auto head = static_cast<size_t>(later - due_.begin());
     if (head > 0) step_lists(chunk, due.first(head), true);
     if (head < due.size()) step_lists(chunk, due.subspan(head), false);
   }
-  if (states > 0) {
-    for (const auto i : due_) chunk.slots[i].has_state = true;
+  for (const auto i : due_) {
+    auto& slot = chunk.slots[i];
+    slot.has_state = slot.has_state || states > 0;
+    // The kernels write behind the version counters: backward must notice that saved values are stale.
+    slot.param.unsafeGetTensorImpl()->bump_version();
   }
 }
 
