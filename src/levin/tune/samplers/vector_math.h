@@ -1,6 +1,8 @@
 // The two inner loops of a mixture's log density, written so that the compiler can use vector instructions.
 #pragma once
 
+#include <levin/core/export.h>
+
 #include <cstddef>
 
 namespace levin::tune::detail {
@@ -11,6 +13,6 @@ void subtract_half_squares(double* __restrict acc0, double* __restrict acc1, dou
                            const double* __restrict inverse_sigma, std::size_t n);
 
 /** log(sum over k of exp(values[k])); values are overwritten. */
-double log_sum_exp(double* values, std::size_t n);
+LEVIN_API double log_sum_exp(double* values, std::size_t n);
 
 }  // namespace levin::tune::detail
