@@ -3,6 +3,7 @@
 #include <levin/core/console.h>
 #include <levin/core/error.h>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 

@@ -4,6 +4,7 @@
 #include <levin/optim/optimizer_impl.h>
 #include <levin/optim/validate.h>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ATen.h>
 
 #include <algorithm>

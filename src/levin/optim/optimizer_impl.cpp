@@ -2,6 +2,7 @@
 
 #include <levin/core/error.h>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ATen.h>
 
 #include <algorithm>

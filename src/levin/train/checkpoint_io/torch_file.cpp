@@ -4,6 +4,7 @@
 #include <levin/core/error.h>
 #include <levin/train/checkpoint_io/pickle.h>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ATen.h>
 #include <caffe2/serialize/inline_container.h>
 #include <caffe2/serialize/read_adapter_interface.h>

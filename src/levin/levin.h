@@ -1,0 +1,42 @@
+// Everything users of Levin include: LibTorch, the loop, the Trainer and the tuner.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <levin/core/error.h>
+#include <levin/core/interrupt.h>
+#include <levin/core/mode.h>
+#include <levin/core/rng.h>
+#include <levin/core/value.h>
+
+#include <levin/data/batch.h>
+#include <levin/data/data_module.h>
+#include <levin/data/dataset.h>
+#include <levin/data/loader.h>
+#include <levin/data/seed.h>
+#include <levin/data/table.h>
+#include <levin/data/table_preprocessor.h>
+#include <levin/data/transforms.h>
+
+#include <levin/nn/activation.h>
+#include <levin/nn/init.h>
+#include <levin/nn/mlp.h>
+
+#include <levin/optim/adam.h>
+#include <levin/optim/clip_grad.h>
+#include <levin/optim/lr_scheduler.h>
+#include <levin/optim/optimizer.h>
+#include <levin/optim/sgd.h>
+
+#include <levin/train/callbacks/early_stopping.h>
+#include <levin/train/callbacks/learning_rate_monitor.h>
+#include <levin/train/callbacks/model_checkpoint.h>
+#include <levin/train/callbacks/progress_bar.h>
+#include <levin/train/checkpoint.h>
+#include <levin/train/loggers/csv_logger.h>
+#include <levin/train/metrics.h>
+#include <levin/train/module.h>
+#include <levin/train/trainer.h>
+
+#include <levin/sweep/pruning_callback.h>
+#include <levin/tune/tune.h>

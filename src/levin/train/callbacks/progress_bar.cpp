@@ -1,0 +1,90 @@
+#include <levin/train/callbacks/progress_bar.h>
+
+#include <levin/train/trainer.h>
+
+#include <algorithm>
+
+namespace levin {
+
+void ProgressBarCallbackImpl::start(std::string description, std::optional<std::int64_t> total, std::int64_t initial) {
+  bar_.emplace(ProgressBarOptions{.description = std::move(description), .total = total, .initial = initial, .unit = "batch"});
+}
+
+void ProgressBarCallbackImpl::show_metrics(Trainer& trainer) {
+  for (const auto& [name, value] : trainer.progress_bar_metrics()) bar_->metric(name, value);
+}
+
+void ProgressBarCallbackImpl::finish(Trainer* trainer) {
+  if (!bar_) return;
+  if (trainer) show_metrics(*trainer);
+  bar_->finish();
+  bar_.reset();
+}
+
+std::string ProgressBarCallbackImpl::epoch_text(const Trainer& trainer) const {
+  const std::int64_t last = trainer.options().max_epochs;
+  std::string text = "epoch " + std::to_string(trainer.current_epoch() + 1);
+  if (last > 0) text += "/" + std::to_string(last);
+  return text;
+}
+
+void ProgressBarCallbackImpl::on_train_start(Trainer& trainer, Module&) {
+  fitting_ = true;
+  const auto& options = trainer.options();
+  std::optional<std::int64_t> total;
+  if (options.max_epochs >= 0) total = options.max_epochs * trainer.num_training_batches();
+  if (options.max_steps >= 0) {
+    const std::int64_t batches = options.max_steps * options.accumulate_grad_batches;
+    total = std::min(total.value_or(batches), batches);
+  }
+  start(epoch_text(trainer), total, trainer.total_batches());
+}
+
+void ProgressBarCallbackImpl::on_train_epoch_start(Trainer& trainer, Module&) {
+  if (bar_) bar_->set_description(epoch_text(trainer));
+}
+
+void ProgressBarCallbackImpl::on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) {
+  if (!bar_) return;
+  if (bar_->due()) show_metrics(trainer);
+  bar_->advance();
+}
+
+void ProgressBarCallbackImpl::on_validation_start(Trainer& trainer, Module&) {
+  if (fitting_) {
+    if (bar_) bar_->set_description(epoch_text(trainer) + ", validating");
+  } else if (!trainer.sanity_checking()) {
+    start("validating", trainer.num_val_batches(), 0);
+  }
+}
+
+void ProgressBarCallbackImpl::on_validation_batch_end(Trainer&, Module&, const Batch&, std::int64_t) {
+  if (bar_) bar_->advance(fitting_ ? 0 : 1);
+}
+
+void ProgressBarCallbackImpl::on_validation_end(Trainer& trainer, Module&) {
+  if (fitting_) {
+    if (bar_) bar_->set_description(epoch_text(trainer));
+  } else {
+    finish(&trainer);
+  }
+}
+
+void ProgressBarCallbackImpl::on_train_end(Trainer& trainer, Module&) {
+  finish(&trainer);
+  fitting_ = false;
+}
+
+void ProgressBarCallbackImpl::on_test_start(Trainer&, Module&) { start("testing", std::nullopt, 0); }
+void ProgressBarCallbackImpl::on_test_batch_end(Trainer&, Module&, const Batch&, std::int64_t) { bar_->advance(); }
+void ProgressBarCallbackImpl::on_test_end(Trainer& trainer, Module&) { finish(&trainer); }
+void ProgressBarCallbackImpl::on_predict_start(Trainer&, Module&) { start("predicting", std::nullopt, 0); }
+void ProgressBarCallbackImpl::on_predict_batch_end(Trainer&, Module&, const Batch&, std::int64_t) { bar_->advance(); }
+void ProgressBarCallbackImpl::on_predict_end(Trainer&, Module&) { finish(nullptr); }
+
+void ProgressBarCallbackImpl::on_exception(Trainer&, Module&, std::exception_ptr) {
+  finish(nullptr);
+  fitting_ = false;
+}
+
+}  // namespace levin

@@ -1,0 +1,74 @@
+#include <levin/train/module.h>
+
+#include <levin/core/console.h>
+#include <levin/core/error.h>
+#include <levin/train/trainer_impl.h>
+
+namespace levin {
+namespace {
+
+[[noreturn]] void throw_missing(const char* function, const char* needed_by) {
+  throw Error({.what = std::string("the module does not override ") + function,
+               .value = {},
+               .where = {},
+               .hint = std::string(needed_by) + " needs it"});
+}
+
+}  // namespace
+
+Module::~Module() = default;
+
+torch::Tensor Module::training_step(const Batch&, std::int64_t) { throw_missing("training_step", "fit"); }
+void Module::validation_step(const Batch&, std::int64_t) { throw_missing("validation_step", "a validation loader"); }
+void Module::test_step(const Batch&, std::int64_t) { throw_missing("test_step", "test"); }
+Batch Module::predict_step(const Batch&, std::int64_t) { throw_missing("predict_step", "predict"); }
+Optimizers Module::configure_optimizers() { return {}; }
+
+namespace {
+
+// Lightning's rule: outside a run, logging is nothing worse than useless.
+void warn_no_trainer(std::string_view name) {
+  console::warn_once("log(\"" + std::string(name) + "\") has no effect: the module is not in a Trainer's run");
+}
+
+}  // namespace
+
+void Module::log(std::string_view name, const torch::Tensor& value, const LogOptions& options) {
+  if (!trainer_) return warn_no_trainer(name);
+  Trainer::Impl& run = *trainer_->impl_;
+  run.active_log->log(name, value, options, run.context);
+}
+
+void Module::log(std::string_view name, double value, const LogOptions& options) {
+  if (!trainer_) return warn_no_trainer(name);
+  Trainer::Impl& run = *trainer_->impl_;
+  run.active_log->log(name, value, options, run.context);
+}
+
+void Module::log(std::string_view name, const metrics::Metric& metric, const LogOptions& options) {
+  if (!trainer_) return warn_no_trainer(name);
+  Trainer::Impl& run = *trainer_->impl_;
+  run.active_log->log(name, metric, options, run.context);
+}
+
+void Module::save_hyperparameters(const Map& hparams) {
+  for (const auto& [key, value] : hparams) hparams_[key] = value;
+}
+
+Trainer& Module::trainer() const {
+  if (trainer_) return *trainer_;
+  throw Error({.what = "the module is not in a Trainer's run",
+               .value = {},
+               .where = {},
+               .hint = "use trainer() in steps and hooks, or test has_trainer() first"});
+}
+
+std::int64_t Module::current_epoch() const { return trainer().current_epoch(); }
+std::int64_t Module::global_step() const { return trainer().global_step(); }
+
+torch::Device Module::device() const {
+  const auto params = parameters();
+  return params.empty() ? torch::Device(torch::kCPU) : params.front().device();
+}
+
+}  // namespace levin

@@ -1,0 +1,45 @@
+#include <levin/train/summary.h>
+
+#include <levin/core/text_table.h>
+
+#include <torch/torch.h>
+
+namespace levin {
+namespace {
+
+struct Count {
+  std::int64_t all = 0, trainable = 0, bytes = 0;
+};
+
+Count count_parameters(const torch::nn::Module& module) {
+  Count count;
+  for (const auto& parameter : module.parameters()) {
+    count.all += parameter.numel();
+    count.bytes += static_cast<std::int64_t>(parameter.nbytes());
+    if (parameter.requires_grad()) count.trainable += parameter.numel();
+  }
+  return count;
+}
+
+std::string type_name(const torch::nn::Module& module) {
+  std::string name = module.name();
+  if (name.starts_with("torch::nn::")) name.erase(0, 11);
+  if (name.ends_with("Impl")) name.erase(name.size() - 4);
+  return name;
+}
+
+}  // namespace
+
+std::string summarize(const torch::nn::Module& module) {
+  TextTable table({"name", "type", "parameters"});
+  for (const auto& child : module.named_children()) {
+    table.add_row({child.key(), type_name(*child.value()), std::to_string(count_parameters(*child.value()).all)});
+  }
+  const Count total = count_parameters(module);
+  std::string text = table.empty() ? "" : table.to_string();
+  text += std::to_string(total.all) + " parameters, " + std::to_string(total.trainable) + " trainable, " +
+          std::to_string((total.bytes + 1023) / 1024) + " KiB";
+  return text;
+}
+
+}  // namespace levin

@@ -1,0 +1,211 @@
+"""The command line from outside: real data in, files, tables and exit codes out.
+
+Usage: end_to_end.py LEVIN_BINARY DATA_FOLDER
+"""
+import csv
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+LEVIN, DATA = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+
+
+def levin(*arguments, cwd, expect=0):
+    done = subprocess.run([LEVIN, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300)
+    if expect is not None and done.returncode != expect:
+        raise AssertionError(f"levin {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def table(text, name):
+    """The cells of the line of a printed table that starts with `name`."""
+    for line in text.splitlines():
+        if line.startswith(name):
+            return re.split(r"  +", line.strip())
+    raise AssertionError(f"no line {name!r} in:\n{text}")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.cwd = pathlib.Path(self.folder.name)
+
+    def write(self, name, text):
+        path = self.cwd / name
+        path.write_text(text)
+        return path
+
+    def error(self, *arguments):
+        done = levin(*arguments, cwd=self.cwd, expect=2)
+        self.assertTrue(done.stderr.startswith("levin: error: "), done.stderr)
+        self.assertEqual(len([line for line in done.stderr.splitlines() if not line.strip()]), 0, done.stderr)
+        return " ".join(done.stderr.split())
+
+
+class Fit(Case):
+    def test_digits_with_defaults(self):
+        done = levin("fit", "--data", DATA / "digits/digits.csv", "--target", "target", cwd=self.cwd)
+        self.assertGreaterEqual(float(table(done.stdout, "acc")[2]), 0.96)
+        run = self.cwd / "runs/fit-digits/version_0"
+        rows = list(csv.DictReader(open(run / "metrics.csv")))
+        self.assertEqual(len([row for row in rows if row["val_acc"]]), 20)
+        for name in ("config.yaml", "hparams.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+            self.assertTrue((run / name).exists(), name)
+
+        # The saved model tests and predicts without anything else.
+        best = run / "checkpoints/best.ckpt"
+        done = levin("test", "--ckpt_path", best, "--data", DATA / "digits/digits.csv", cwd=self.cwd)
+        self.assertGreaterEqual(float(table(done.stdout, "test_acc")[1]), 0.97)
+        levin("predict", "--ckpt_path", best, "--data", DATA / "digits/digits.csv", "--out", "pred.csv", cwd=self.cwd)
+        predictions = list(csv.DictReader(open(self.cwd / "pred.csv")))
+        truth = [row["target"] for row in csv.DictReader(open(DATA / "digits/digits.csv"))]
+        self.assertEqual(len(predictions), len(truth))
+        self.assertGreater(sum(p["target"] == t for p, t in zip(predictions, truth)) / len(truth), 0.97)
+        self.assertAlmostEqual(sum(float(predictions[0][f"p({c})"]) for c in range(10)), 1, places=5)
+
+        # The same configuration gives the same numbers.
+        levin("fit", "--config", run / "config.yaml", cwd=self.cwd)
+        self.assertEqual((run / "metrics.csv").read_text(), (self.cwd / "runs/fit-digits/version_1/metrics.csv").read_text())
+
+    def test_texts_and_missing_values(self):
+        for categorical in ("onehot", "embedding"):
+            done = levin("fit", "--data", DATA / "penguins/penguins.csv", "--target", "target", "--data.categorical", categorical,
+                         "--trainer.max_epochs", 40, cwd=self.cwd)
+            self.assertIn("classification", done.stderr)
+            self.assertGreaterEqual(float(table(done.stdout, "acc")[2]), 0.9)
+        best = self.cwd / "runs/fit-penguins/version_1/checkpoints/best.ckpt"
+        levin("predict", "--ckpt_path", best, "--data", DATA / "penguins/penguins.csv", "--out", "pred.csv", cwd=self.cwd)
+        species = {row["target"] for row in csv.DictReader(open(self.cwd / "pred.csv"))}
+        self.assertEqual(species, {"Adelie", "Chinstrap", "Gentoo"})
+
+    def test_regression(self):
+        done = levin("fit", "--data", DATA / "diabetes/diabetes.csv", "--target", "target", "--trainer.max_epochs", 60,
+                     "--optimizer.weight_decay", 0.1, cwd=self.cwd)
+        self.assertIn("regression", done.stderr)
+        self.assertGreater(float(table(done.stdout, "r2")[1]), 0.3)
+        best = self.cwd / "runs/fit-diabetes/version_0/checkpoints/best.ckpt"
+        levin("predict", "--ckpt_path", best, "--data", DATA / "diabetes/diabetes.csv", "--out", "pred.csv", cwd=self.cwd)
+        values = [float(row["target"]) for row in csv.DictReader(open(self.cwd / "pred.csv"))]
+        self.assertTrue(100 < sum(values) / len(values) < 200)  # in the target's own units
+
+    def test_binary(self):
+        rows = "".join(f"{x / 10},{'yes' if x > 0 else 'no'}\n" for x in range(-100, 100))
+        self.write("signs.csv", "x,positive\n" + rows)
+        done = levin("fit", "--data", "signs.csv", "--target", "positive", "--trainer.max_epochs", 50, cwd=self.cwd)
+        self.assertIn("binary", done.stderr)
+        self.assertGreaterEqual(float(table(done.stdout, "acc")[2]), 0.9)
+        levin("predict", "--ckpt_path", "runs/fit-signs/version_0/checkpoints/best.ckpt", "--data", "signs.csv", "--out", "p.csv", cwd=self.cwd)
+        self.assertEqual(open(self.cwd / "p.csv").readline().strip(), "positive,p(no),p(yes)")
+
+    def test_interrupt_saves_and_resumes_to_the_same_bits(self):
+        base = ["fit", "--data", DATA / "digits/digits.csv", "--target", "target", "--model.dropout", 0.2, "--data.noise", 0.1,
+                "--trainer.max_epochs", 60, "--scheduler.name", "cosine", "--trainer.enable_progress_bar", "false"]
+        levin(*base, "--name", "whole", cwd=self.cwd)
+        process = subprocess.Popen([LEVIN, *map(str, base), "--name", "cut"], cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        metrics = self.cwd / "runs/cut/version_0/checkpoints/last.ckpt"
+        for _ in range(1000):
+            if metrics.exists():
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn("interrupted after", err)
+        cut = self.cwd / "runs/cut/version_0/checkpoints/interrupted.ckpt"
+        levin(*base, "--name", "resumed", "--ckpt_path", cut, cwd=self.cwd)
+
+        def last(name):
+            return list(csv.DictReader(open(self.cwd / f"runs/{name}/version_0/metrics.csv")))[-1]
+        self.assertEqual(last("resumed"), last("whole"))
+
+
+class Tune(Case):
+    def test_default_space(self):
+        done = levin("tune", "--data", DATA / "penguins/penguins.csv", "--target", "target", "--tune.trials", 12, "--trainer.max_epochs", 8, cwd=self.cwd)
+        for key in ("optimizer.lr", "optimizer.name", "data.batch_size", "model.layers", "model.width", "model.activation", "model.dropout",
+                    "optimizer.weight_decay", "model.init", "data.noise", "data.mixup", "scheduler.name", "model.skip", "model.norm",
+                    "trainer.early_stopping_patience"):
+            table(done.stdout, key)
+        tuned = table(done.stdout, "tuned")
+        self.assertGreaterEqual(float(tuned[1]), float(table(done.stdout, "untuned default")[1]))
+        table(done.stdout, "linear baseline")
+        run = self.cwd / "runs/tune-penguins/version_0"
+        checkpoint = next((run / "checkpoints").glob("trial-*.ckpt"))
+        levin("test", "--ckpt_path", checkpoint, "--data", DATA / "penguins/penguins.csv", cwd=self.cwd)
+        url = f"sqlite:///{run.relative_to(self.cwd)}/study.db"
+        self.assertIn("tune-penguins", levin("study", "list", "--storage", url, cwd=self.cwd).stdout)
+        trials = levin("study", "trials", "--storage", url, "--format", "csv", cwd=self.cwd).stdout
+        self.assertEqual(len(trials.strip().splitlines()), 13)
+        # The best settings are a configuration of their own, and the study goes on.
+        levin("fit", "--config", run / "best.yaml", cwd=self.cwd)
+        levin("tune", "--data", DATA / "penguins/penguins.csv", "--target", "target", "--tune.trials", 3, "--trainer.max_epochs", 8,
+              "--tune.storage", url, cwd=self.cwd)
+        trials = levin("study", "trials", "--storage", url, "--format", "csv", cwd=self.cwd).stdout
+        self.assertEqual(len(trials.strip().splitlines()), 16)
+
+    def test_given_distributions_and_jobs(self):
+        self.write("space.yaml", "optimizer:\n  lr: loguniform(1e-3, 1e-1)\nmodel.width: choice(8, 16)\n")
+        done = levin("tune", "--config", "space.yaml", "--data", DATA / "penguins/penguins.csv", "--target", "target",
+                     "--model.dropout", "uniform(0, 0.3)", "--tune.trials", 8, "--tune.jobs", 2, "--tune.pruner", "halving",
+                     "--tune.sampler", "random", "--trainer.max_epochs", 4, cwd=self.cwd)
+        names = re.findall(r"^(?:optimizer|model|data|scheduler|trainer)\.\w+", done.stdout, re.M)
+        self.assertEqual(sorted(names), ["model.dropout", "model.width", "optimizer.lr"])
+
+    def test_a_diverging_trial_fails_and_the_study_goes_on(self):
+        done = levin("tune", "--data", DATA / "diabetes/diabetes.csv", "--target", "target", "--optimizer.name", "sgd",
+                     "--optimizer.lr", "choice(0.001, 1e30)", "--tune.sampler", "grid", "--tune.trials", 2, "--tune.pruner", "none",
+                     "--trainer.max_epochs", 5, cwd=self.cwd)
+        self.assertIn("2 trials: 1 complete, 0 pruned, 1 failed", done.stdout)
+
+    def test_interrupt_prints_the_best_so_far(self):
+        process = subprocess.Popen([LEVIN, "tune", "--data", str(DATA / "penguins/penguins.csv"), "--target", "target", "--tune.timeout", "120s"],
+                                   cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3000):
+            if list(self.cwd.glob("runs/*/*/checkpoints/trial-*.ckpt")):
+                break
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        table(out, "tuned")
+        self.assertNotIn("RUNNING", levin("study", "trials", "--storage", "sqlite:///runs/tune-penguins/version_0/study.db", cwd=self.cwd).stdout)
+
+
+class Mistakes(Case):
+    def test_each_is_one_paragraph_with_a_suggestion(self):
+        digits = DATA / "digits/digits.csv"
+        self.assertIn('did you mean "--optimizer.lr"', self.error("fit", "--data", digits, "--target", "target", "--optimizer.lrr", 1).replace("optimizer.lr?", "optimizer.lr"))
+        self.assertIn("adamw", self.error("fit", "--data", digits, "--target", "target", "--optimizer.name", "adamx"))
+        self.assertIn('did you mean "target"', self.error("fit", "--data", digits, "--target", "targt"))
+        self.assertIn("did you mean", self.error("fit", "--data", str(digits).replace("digits.csv", "digit.csv"), "--target", "target"))
+        self.write("empty.csv", "")
+        self.assertIn("empty", self.error("fit", "--data", "empty.csv", "--target", "y"))
+        self.write("one.csv", "x,y\n" + "1,a\n2,a\n3,a\n" * 20)
+        self.assertIn("class", self.error("fit", "--data", "one.csv", "--target", "y"))
+        self.write("bare.csv", "x,y\n" + ",a\n,b\n" * 20)
+        self.assertIn('"x"', self.error("fit", "--data", "bare.csv", "--target", "y"))
+        self.write("inf.csv", "x,y\n" + "1,a\ninf,b\n" * 20)
+        self.assertIn("inf", self.error("fit", "--data", "inf.csv", "--target", "y"))
+        self.write("config.yaml", "optimizer:\n  lr: fast\n")
+        self.assertIn("config.yaml:2", self.error("fit", "--config", "config.yaml", "--data", digits, "--target", "target"))
+        self.assertIn("ckpt_path", self.error("test", "--data", digits))
+        self.write("bad.ckpt", "not a checkpoint")
+        self.assertIn("bad.ckpt", self.error("test", "--data", digits, "--ckpt_path", "bad.ckpt"))
+
+    def test_a_checkpoint_of_other_data(self):
+        levin("fit", "--data", DATA / "penguins/penguins.csv", "--target", "target", "--trainer.max_epochs", 1, cwd=self.cwd)
+        best = "runs/fit-penguins/version_0/checkpoints/best.ckpt"
+        self.assertIn("island", self.error("predict", "--ckpt_path", best, "--data", DATA / "digits/digits.csv"))
+        self.assertIn("another model", self.error("fit", "--data", DATA / "digits/digits.csv", "--target", "target", "--ckpt_path", best))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
