@@ -23,7 +23,7 @@ Count count_parameters(const torch::nn::Module& module) {
 
 std::string type_name(const torch::nn::Module& module) {
   std::string name = module.name();
-  if (name.starts_with("torch::nn::")) name.erase(0, 11);
+  if (const auto colon = name.rfind("::"); colon != std::string::npos) name.erase(0, colon + 2);
   if (name.ends_with("Impl")) name.erase(name.size() - 4);
   return name;
 }

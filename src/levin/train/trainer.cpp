@@ -444,10 +444,9 @@ Map Trainer::callback_metrics() const {
 }
 
 MetricValues Trainer::progress_bar_metrics() const {
+  if (impl_->active_log == &impl_->test_log) return impl_->test_log.progress_bar_values();
   MetricValues values = impl_->train_log.progress_bar_values();
-  for (const MetricLog* log : {&impl_->val_log, &impl_->test_log}) {
-    for (auto& value : log->progress_bar_values()) values.push_back(std::move(value));
-  }
+  for (auto& value : impl_->val_log.progress_bar_values()) values.push_back(std::move(value));
   return values;
 }
 

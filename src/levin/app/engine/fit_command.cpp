@@ -48,8 +48,12 @@ int run_fit(const Request& request) {
 
   // The best epoch's weights, on the rows that no choice was made on.
   TextTable results({"metric", "validation", "test"});
-  const Map val = validates ? trainer.validate(*model, loaders, {.ckpt_path = "best", .verbose = false}) : Map();
-  const Map test = data->test.defined() ? trainer.test(*model, loaders, {.ckpt_path = "best", .verbose = false}) : Map();
+  TrainerOptions quiet = trainer_options(settings);
+  quiet.enable_progress_bar = false;
+  Trainer judge(quiet);
+  const EvalOptions use_best{.ckpt_path = best->best_model_path(), .verbose = false};
+  const Map val = validates ? judge.validate(*model, loaders, use_best) : Map();
+  const Map test = data->test.defined() ? judge.test(*model, loaders, use_best) : Map();
   for (const std::string name : {"loss", "acc", "rmse", "r2"}) {
     const Value *v = val.find("val_" + name), *t = test.find("test_" + name);
     if (!v && !t) continue;

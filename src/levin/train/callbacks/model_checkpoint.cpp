@@ -91,8 +91,10 @@ void ModelCheckpointImpl::save_top_k(Trainer& trainer) {
     replaced = worst->first;
     kept_.erase(worst);
   }
-  // The new file is whole before the one that it replaces goes.
-  const std::string path = free_path(format_name(trainer));
+  // The new file is whole before the one that it replaces goes; under the same name it takes its place.
+  const std::string name = format_name(trainer);
+  const std::string plain = (fs::path(dirpath_) / (name + ".ckpt")).string();
+  const std::string path = replaced == plain ? plain : free_path(name);
   kept_.emplace_back(path, score);
   const bool best = options_.monitor.empty() || std::isnan(best_model_score_) || better(score, best_model_score_, options_.mode);
   if (best) {

@@ -1,0 +1,7 @@
+#include <levin/train/callbacks/callback.h>
+
+namespace levin {
+
+CallbackImpl::~CallbackImpl() = default;
+
+}  // namespace levin
