@@ -468,7 +468,7 @@ at::Tensor TablePreprocessor::inverse_target(const at::Tensor& standardized) con
                  .where = {},
                  .hint = "classes() names the classes"});
   }
-  return standardized * target_.scale + target_.mean;
+  return standardized.mul(target_.scale).add(target_.mean);
 }
 
 Map TablePreprocessor::state() const {
