@@ -57,7 +57,7 @@ std::string shell_word(const std::string& text) {
 std::string show(std::optional<double> value) {
   if (!value) return "-";
   char text[64];
-  std::snprintf(text, sizeof text, std::abs(*value) < 1e-3 && *value != 0 ? "%.3e" : "%.4f", *value);
+  std::snprintf(text, sizeof text, std::abs(*value) < 0.01 && *value != 0 ? "%.3e" : "%.4f", *value);
   return text;
 }
 

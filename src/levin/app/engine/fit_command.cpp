@@ -8,7 +8,6 @@
 #include <levin/train/callbacks/learning_rate_monitor.h>
 #include <levin/train/callbacks/model_checkpoint.h>
 #include <levin/train/loggers/csv_logger.h>
-#include <levin/train/summary.h>
 
 #include <iostream>
 
@@ -31,11 +30,12 @@ int run_fit(const Request& request) {
   options.logger = CSVLogger({.save_dir = folder.substr(0, slash), .name = "", .version = folder.substr(slash + 1)});
   options.callbacks = {best, LearningRateMonitor()};
   options.enable_checkpointing = true;
+  options.enable_model_summary = true;
   if (settings.trainer.early_stopping_patience > 0) {
     options.callbacks.push_back(EarlyStopping({.monitor = monitor, .patience = settings.trainer.early_stopping_patience, .verbose = true}));
   }
   console::info(std::string(name_of(data->problem)) + " of \"" + settings.target + "\" on " + std::to_string(data->train.size()) + " rows, " +
-                std::to_string(data->preprocessor.feature_names().size()) + " inputs; " + summarize(*model));
+                std::to_string(data->preprocessor.feature_names().size()) + " inputs");
   Trainer trainer(options);
   trainer.fit(*model, loaders, {.ckpt_path = settings.ckpt_path});
 

@@ -236,7 +236,7 @@ int run_tune(const Request& request) {
   TextTable params({"best hyperparameter", "value"});
   Map best_config = base;
   for (const auto& [name, value] : study.best_params()) {
-    params.add_row({name, value.to_string()});
+    params.add_row({name, value.is_float() ? show(value.as_double()) : value.to_string()});
     set_nested(best_config, name, value);
   }
   std::cout << '\n' << params.to_string();
