@@ -13,9 +13,11 @@
 #include <levin/data/data_module.h>
 #include <levin/data/dataset.h>
 #include <levin/data/loader.h>
+#include <levin/data/random_split.h>
 #include <levin/data/seed.h>
 #include <levin/data/table.h>
 #include <levin/data/table_preprocessor.h>
+#include <levin/data/tensor_dataset.h>
 #include <levin/data/transforms.h>
 
 #include <levin/nn/activation.h>

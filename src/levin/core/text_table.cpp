@@ -3,6 +3,8 @@
 #include <levin/core/text.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 
 namespace levin {
 namespace {
@@ -40,6 +42,13 @@ std::string TextTable::to_string() const {
   out += '\n';
   for (const auto& row : rows_) out += line(row);
   return out;
+}
+
+std::string format_metric(double value) {
+  char text[64];
+  const double size = std::abs(value);
+  std::snprintf(text, sizeof text, value != 0 && (size < 0.01 || size >= 1e6) ? "%.3e" : "%.4f", value);
+  return text;
 }
 
 }  // namespace levin

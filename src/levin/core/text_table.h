@@ -24,4 +24,7 @@ class LEVIN_API TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
+/** A measured number for people: four digits after the point, or 1.234e-05 where these would say little. */
+LEVIN_API std::string format_metric(double value);
+
 }  // namespace levin

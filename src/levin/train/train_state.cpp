@@ -168,6 +168,14 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     if (!device.is_cpu()) rng["device"] = torch::globalContext().defaultGenerator(device).get_state();
     own["rng"] = std::move(rng);
     if (train_loader.defined()) own["train_loader"] = PickleValue(train_loader.state());
+    // In the middle of an accumulation window, the gradients so far are part of the state.
+    if (progress.batch.current.ready % options.accumulate_grad_batches != 0 && !progress.is_last_batch) {
+      PickleDict gradients;
+      for (const auto& parameter : model->named_parameters()) {
+        if (parameter.value().grad().defined()) gradients.append(parameter.key(), parameter.value().grad());
+      }
+      own["gradients"] = std::move(gradients);
+    }
     own["pending"] = tail_name(pending);
     own["last_batch_stepped"] = last_batch_stepped;
     own["training_time"] = self.training_time().count();
@@ -289,7 +297,22 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
     for (const auto& tensor : saved->as_list()) tensors.push_back(tensor.as_tensor().to(device));
     metric->load_state(tensors);
   }
-  if (const auto* loader = levin.find("train_loader")) train_loader.load_state(loader->to_value().as_map());
+  if (const auto* gradients = levin.find("gradients"); gradients && resumed_mid_epoch) {
+    for (auto& parameter : model->named_parameters()) {
+      if (const auto* saved = gradients->as_dict().find(parameter.key())) {
+        parameter.value().mutable_grad() = saved->as_tensor().to(device).clone();
+      }
+    }
+  }
+  if (const auto* loader = levin.find("train_loader")) {
+    Map position = loader->to_value().as_map();
+    if (!resumed_mid_epoch) {  // the next epoch of the same order; the loader may be set up otherwise
+      position["epoch"] = progress.epoch.current.completed;
+      position["batch"] = 0;
+      position["finished"] = false;
+    }
+    train_loader.load_state(position);
+  }
   const PickleDict& rng = levin.at("rng").as_dict();
   const auto restore_generator = [](torch::Generator generator, const at::Tensor& saved) { generator.set_state(saved); };
   restore_generator(torch::globalContext().defaultGenerator(torch::kCPU), rng.at("cpu").as_tensor());

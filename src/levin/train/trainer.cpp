@@ -336,7 +336,7 @@ Map Trainer::Impl::evaluate(Stage stage, DataLoader loader, const EvalOptions& e
   }
   if (eval_options.verbose && !results.empty()) {
     TextTable table({std::string(stage == Stage::test ? "test" : "validation") + " metric", "value"});
-    for (const auto& [name, value] : results) table.add_row({name, format_double(value.as_double())});
+    for (const auto& [name, value] : results) table.add_row({name, format_metric(value.as_double())});
     console::write(table.to_string());
   }
   return results;

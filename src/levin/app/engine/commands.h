@@ -29,7 +29,7 @@ std::string stem(const std::string& path);
 /** `text` as one word of a shell's command line. */
 std::string shell_word(const std::string& text);
 
-/** A metric for people: four digits after the point, "-" for none. */
+/** format_metric, or "-" for none. */
 std::string show(std::optional<double> value);
 
 }  // namespace levin::app

@@ -5,13 +5,13 @@
 #include <levin/core/atomic_file.h>
 #include <levin/core/error.h>
 #include <levin/core/interrupt.h>
+#include <levin/core/text_table.h>
 #include <levin/core/yaml.h>
 #include <levin/train/loggers/csv_logger.h>
 
 #include <ATen/Parallel.h>
 
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 
 namespace levin::app {
@@ -54,12 +54,7 @@ std::string shell_word(const std::string& text) {
   return quoted + "'";
 }
 
-std::string show(std::optional<double> value) {
-  if (!value) return "-";
-  char text[64];
-  std::snprintf(text, sizeof text, std::abs(*value) < 0.01 && *value != 0 ? "%.3e" : "%.4f", *value);
-  return text;
-}
+std::string show(std::optional<double> value) { return value ? format_metric(*value) : "-"; }
 
 }  // namespace levin::app
 
