@@ -368,10 +368,10 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
   }
 
   // SGD's first step fills the momentum instead of mixing it in: parameters on their first step go apart.
-  const auto has_state = [&](size_t i) { return chunk.slots[i].has_state; };
-  const auto later = std::stable_partition(due_.begin(), due_.end(), [&](size_t i) { return !has_state(i); });
-  const bool mixed = later != due_.begin() && later != due_.end();
-  const bool first = !has_state(due_.front());
+  const auto is_new = [&](size_t i) { return !chunk.slots[i].has_state; };
+  const auto head = static_cast<size_t>(std::ranges::count_if(due_, is_new));
+  const bool mixed = head > 0 && head < due_.size();
+  if (mixed) std::ranges::stable_partition(due_, is_new);
 
   if (flat && all && !mixed && chunk.uniform) {
     auto& lists = chunk.flat;
@@ -381,10 +381,9 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
       if (counts_steps()) lists.steps = {chunk.step};
       for (size_t s = 0; s < chunk.states.size(); ++s) lists.states[s] = {chunk.states[s].flat()};
     }
-    update(group, lists, first);
+    update(group, lists, head > 0);
   } else {
     const std::span<const size_t> due(due_);
-    const auto head = static_cast<size_t>(later - due_.begin());
     if (head > 0) step_lists(chunk, due.first(head), true);
     if (head < due.size()) step_lists(chunk, due.subspan(head), false);
   }
@@ -624,7 +623,8 @@ void OptimizerImpl::load_state_dict(const OptimizerState& saved) {
     entries.emplace(found->second, &entry);
   }
 
-  groups_ = std::move(groups);
+  // One by one: whoever holds a reference to a group keeps it.
+  std::ranges::move(groups, groups_.begin());
   for (auto& chunk : chunks_) {
     for (auto& arena : chunk.states) arena.flat().zero_();
     std::vector<float> steps;
