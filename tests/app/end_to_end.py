@@ -3,7 +3,6 @@
 Usage: end_to_end.py LEVIN_BINARY DATA_FOLDER
 """
 import csv
-import os
 import pathlib
 import re
 import signal
@@ -21,6 +20,11 @@ def levin(*arguments, cwd, expect=0):
     if expect is not None and done.returncode != expect:
         raise AssertionError(f"levin {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def rows_of(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
 
 
 def table(text, name):
@@ -44,9 +48,10 @@ class Case(unittest.TestCase):
 
     def error(self, *arguments):
         done = levin(*arguments, cwd=self.cwd, expect=2)
-        self.assertTrue(done.stderr.startswith("levin: error: "), done.stderr)
-        self.assertEqual(len([line for line in done.stderr.splitlines() if not line.strip()]), 0, done.stderr)
-        return " ".join(done.stderr.split())
+        lines = done.stderr.rstrip("\n").split("\n")
+        errors = [line for line in lines if line.startswith("levin: error: ")]
+        self.assertEqual(errors, lines[-1:], done.stderr)  # one paragraph, the last
+        return lines[-1]
 
 
 class Fit(Case):
@@ -54,7 +59,7 @@ class Fit(Case):
         done = levin("fit", "--data", DATA / "digits/digits.csv", "--target", "target", cwd=self.cwd)
         self.assertGreaterEqual(float(table(done.stdout, "acc")[2]), 0.96)
         run = self.cwd / "runs/fit-digits/version_0"
-        rows = list(csv.DictReader(open(run / "metrics.csv")))
+        rows = rows_of(run / "metrics.csv")
         self.assertEqual(len([row for row in rows if row["val_acc"]]), 20)
         for name in ("config.yaml", "hparams.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
             self.assertTrue((run / name).exists(), name)
@@ -64,8 +69,8 @@ class Fit(Case):
         done = levin("test", "--ckpt_path", best, "--data", DATA / "digits/digits.csv", cwd=self.cwd)
         self.assertGreaterEqual(float(table(done.stdout, "test_acc")[1]), 0.97)
         levin("predict", "--ckpt_path", best, "--data", DATA / "digits/digits.csv", "--out", "pred.csv", cwd=self.cwd)
-        predictions = list(csv.DictReader(open(self.cwd / "pred.csv")))
-        truth = [row["target"] for row in csv.DictReader(open(DATA / "digits/digits.csv"))]
+        predictions = rows_of(self.cwd / "pred.csv")
+        truth = [row["target"] for row in rows_of(DATA / "digits/digits.csv")]
         self.assertEqual(len(predictions), len(truth))
         self.assertGreater(sum(p["target"] == t for p, t in zip(predictions, truth)) / len(truth), 0.97)
         self.assertAlmostEqual(sum(float(predictions[0][f"p({c})"]) for c in range(10)), 1, places=5)
@@ -82,7 +87,7 @@ class Fit(Case):
             self.assertGreaterEqual(float(table(done.stdout, "acc")[2]), 0.9)
         best = self.cwd / "runs/fit-penguins/version_1/checkpoints/best.ckpt"
         levin("predict", "--ckpt_path", best, "--data", DATA / "penguins/penguins.csv", "--out", "pred.csv", cwd=self.cwd)
-        species = {row["target"] for row in csv.DictReader(open(self.cwd / "pred.csv"))}
+        species = {row["target"] for row in rows_of(self.cwd / "pred.csv")}
         self.assertEqual(species, {"Adelie", "Chinstrap", "Gentoo"})
 
     def test_regression(self):
@@ -92,7 +97,7 @@ class Fit(Case):
         self.assertGreater(float(table(done.stdout, "r2")[1]), 0.3)
         best = self.cwd / "runs/fit-diabetes/version_0/checkpoints/best.ckpt"
         levin("predict", "--ckpt_path", best, "--data", DATA / "diabetes/diabetes.csv", "--out", "pred.csv", cwd=self.cwd)
-        values = [float(row["target"]) for row in csv.DictReader(open(self.cwd / "pred.csv"))]
+        values = [float(row["target"]) for row in rows_of(self.cwd / "pred.csv")]
         self.assertTrue(100 < sum(values) / len(values) < 200)  # in the target's own units
 
     def test_binary(self):
@@ -102,7 +107,7 @@ class Fit(Case):
         self.assertIn("binary", done.stderr)
         self.assertGreaterEqual(float(table(done.stdout, "acc")[2]), 0.9)
         levin("predict", "--ckpt_path", "runs/fit-signs/version_0/checkpoints/best.ckpt", "--data", "signs.csv", "--out", "p.csv", cwd=self.cwd)
-        self.assertEqual(open(self.cwd / "p.csv").readline().strip(), "positive,p(no),p(yes)")
+        self.assertEqual(list(rows_of(self.cwd / "p.csv")[0]), ["positive", "p(no)", "p(yes)"])
 
     def test_interrupt_saves_and_resumes_to_the_same_bits(self):
         base = ["fit", "--data", DATA / "digits/digits.csv", "--target", "target", "--model.dropout", 0.2, "--data.noise", 0.1,
@@ -122,7 +127,7 @@ class Fit(Case):
         levin(*base, "--name", "resumed", "--ckpt_path", cut, cwd=self.cwd)
 
         def last(name):
-            return list(csv.DictReader(open(self.cwd / f"runs/{name}/version_0/metrics.csv")))[-1]
+            return rows_of(self.cwd / f"runs/{name}/version_0/metrics.csv")[-1]
         self.assertEqual(last("resumed"), last("whole"))
 
 
@@ -182,8 +187,8 @@ class Tune(Case):
 class Mistakes(Case):
     def test_each_is_one_paragraph_with_a_suggestion(self):
         digits = DATA / "digits/digits.csv"
-        self.assertIn('did you mean "--optimizer.lr"', self.error("fit", "--data", digits, "--target", "target", "--optimizer.lrr", 1).replace("optimizer.lr?", "optimizer.lr"))
-        self.assertIn("adamw", self.error("fit", "--data", digits, "--target", "target", "--optimizer.name", "adamx"))
+        self.assertIn('did you mean "optimizer.lr"?', self.error("fit", "--data", digits, "--target", "target", "--optimizer.lrr", 1))
+        self.assertIn('did you mean "adam"?', self.error("fit", "--data", digits, "--target", "target", "--optimizer.name", "adamx"))
         self.assertIn('did you mean "target"', self.error("fit", "--data", digits, "--target", "targt"))
         self.assertIn("did you mean", self.error("fit", "--data", str(digits).replace("digits.csv", "digit.csv"), "--target", "target"))
         self.write("empty.csv", "")
