@@ -64,6 +64,10 @@ class LEVIN_API Optimizer {
   /**
    * Makes gradients live in flat buffers beside the parameters: backward adds into them in place, and one kernel call
    * or one collective serves them all. Gradients already there are kept.
+   *
+   * Not the default, by measurement (benchmarks/optim/step_speed.cpp): without it backward hands fresh gradients over
+   * for nothing instead of adding them in, which outweighs the single call. It pays where gradients are clipped or
+   * reduced as a whole, and is what a captured step needs.
    */
   void bind_gradients();
   /** Undoes bind_gradients: gradients are fresh tensors again (defined ones are kept). */
