@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from table import print_table, spread  # noqa: E402
 
-levin, data = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+levin, data = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
 with tempfile.TemporaryDirectory() as folder:
     def timed(arguments, repetitions):
         times, output = [], ""

@@ -14,7 +14,9 @@
 
 namespace {
 
-torch::nn::Sequential network() { return torch::nn::Sequential(torch::nn::Linear(1, 16), torch::nn::ReLU(), torch::nn::Linear(16, 1)); }
+torch::nn::Sequential network() {
+  return torch::nn::Sequential(torch::nn::Linear(1, 16), torch::nn::ReLU(), torch::nn::Linear(16, 1));
+}
 
 struct LitModel : levin::Module {
   explicit LitModel(int logs_per_step) : logs(logs_per_step) { net = register_module("net", network()); }
@@ -24,7 +26,9 @@ struct LitModel : levin::Module {
     for (int i = 0; i < logs; ++i) log(names[i], loss);
     return loss;
   }
-  void validation_step(const levin::Batch& batch, int64_t) override { log("val_loss", torch::mse_loss(net->forward(batch[0]), batch[1])); }
+  void validation_step(const levin::Batch& batch, int64_t) override {
+    log("val_loss", torch::mse_loss(net->forward(batch[0]), batch[1]));
+  }
   levin::Optimizers configure_optimizers() override { return levin::optim::Adam(parameters(), {.lr = 0.01}); }
   torch::nn::Sequential net{nullptr};
   int logs;
@@ -59,19 +63,22 @@ int main(int argc, char** argv) {
     levin::seed_everything(1);
     LitModel model(logs);
     levin::TrainerOptions options{.max_epochs = epochs, .enable_checkpointing = false, .enable_progress_bar = false};
-    options.logger = logger ? levin::Loggers(levin::CSVLogger({.save_dir = "/tmp/levin_bench", .version = "run"})) : levin::Loggers(false);
+    options.logger = logger ? levin::Loggers(levin::CSVLogger({.save_dir = "/tmp/levin_bench", .version = "run"}))
+                            : levin::Loggers(false);
     for (int i = 0; i < callbacks; ++i) options.callbacks.push_back(NoOpCallback());
     levin::Trainer trainer(options);
     trainer.fit(model, loader);
   };
   const std::vector<std::pair<std::string, std::function<void()>>> runs{
-      {"LibTorch loop, torch::optim::Adam", [&] {
+      {"LibTorch loop, torch::optim::Adam",
+       [&] {
          torch::manual_seed(1);
          auto net = network();
          torch::optim::Adam optimizer(net->parameters(), torch::optim::AdamOptions(0.01));
          hand_loop(optimizer, net);
        }},
-      {"hand-written loop, levin::optim::Adam", [&] {
+      {"hand-written loop, levin::optim::Adam",
+       [&] {
          torch::manual_seed(1);
          auto net = network();
          levin::optim::Adam optimizer(net->parameters(), {.lr = 0.01});

@@ -5,6 +5,7 @@
 
 #include <levin/core/error.h>
 #include <levin/core/interrupt.h>
+#include <levin/core/console.h>
 #include <levin/core/mode.h>
 #include <levin/core/rng.h>
 #include <levin/core/value.h>

@@ -18,7 +18,8 @@ int main() {
   levin::seed_everything(1);
   auto x = torch::linspace(-1, 1, 100).unsqueeze(1);
   Line model;
-  levin::Trainer trainer({.logger = false, .max_epochs = 20, .enable_checkpointing = false, .enable_progress_bar = false});
+  levin::Trainer trainer(
+      {.logger = false, .max_epochs = 20, .enable_checkpointing = false, .enable_progress_bar = false});
   trainer.fit(model, levin::DataLoader(levin::TensorDataset({x, 2 * x + 1}), {.batch_size = 10, .shuffle = true}));
   std::cout << "loss " << trainer.metric("loss") << '\n';
   return trainer.metric("loss") < 1e-3 ? 0 : 1;

@@ -35,7 +35,8 @@ TEST(Fit, WeightsAndMetricsEqualLightnings) {
   trainer.fit(net, DataLoader(golden_data(), {.batch_size = 2}), DataLoader(golden_data(), {.batch_size = 3}));
 
   const auto final = lightning()["final"];
-  for (int i = 0; i < 2; ++i) EXPECT_NEAR(net.layer->weight[0][i].item<double>(), final["weight"][i].get<double>(), 1e-6);
+  for (int i = 0; i < 2; ++i)
+    EXPECT_NEAR(net.layer->weight[0][i].item<double>(), final["weight"][i].get<double>(), 1e-6);
   EXPECT_NEAR(net.layer->bias.item<double>(), final["bias"][0].get<double>(), 1e-6);
   for (const auto& [name, value] : final["callback_metrics"].items()) {
     if (name == "lr-SGD") continue;  // not a logged metric here
@@ -74,9 +75,15 @@ struct RecorderImpl : CallbackImpl {
   void name(Trainer&, Module&, const Batch&, std::int64_t) override { calls.push_back("callback." #name); }
   LEVIN_BATCH_HOOKS(LEVIN_HOOK)
 #undef LEVIN_HOOK
-  void on_before_zero_grad(Trainer&, Module&, optim::Optimizer&) override { calls.push_back("callback.on_before_zero_grad"); }
-  void on_before_backward(Trainer&, Module&, const at::Tensor&) override { calls.push_back("callback.on_before_backward"); }
-  void on_before_optimizer_step(Trainer&, Module&, optim::Optimizer&) override { calls.push_back("callback.on_before_optimizer_step"); }
+  void on_before_zero_grad(Trainer&, Module&, optim::Optimizer&) override {
+    calls.push_back("callback.on_before_zero_grad");
+  }
+  void on_before_backward(Trainer&, Module&, const at::Tensor&) override {
+    calls.push_back("callback.on_before_backward");
+  }
+  void on_before_optimizer_step(Trainer&, Module&, optim::Optimizer&) override {
+    calls.push_back("callback.on_before_optimizer_step");
+  }
 
   std::vector<std::string>& calls;
 };
@@ -246,7 +253,8 @@ TEST(Fit, ClippingScalesTheGradient) {
 TEST(Fit, FastDevRunTouchesEverythingOnceAndSavesNothing) {
   TempDir dir;
   CountingNet net;
-  Trainer trainer({.fast_dev_run = 2, .enable_progress_bar = false, .enable_model_summary = false, .default_root_dir = dir.path()});
+  Trainer trainer(
+      {.fast_dev_run = 2, .enable_progress_bar = false, .enable_model_summary = false, .default_root_dir = dir.path()});
   trainer.fit(net, five_batches(), five_batches());
   EXPECT_EQ(net.train_batches, 2);
   EXPECT_EQ(net.val_batches, 2);
@@ -356,9 +364,10 @@ TEST(Mistakes, AreExplained) {
             "unknown accelerator: got \"gpuu\" (TrainerOptions); did you mean \"gpu\"?");
   EXPECT_EQ(message_of([] { Trainer({.max_epochs = 1, .accumulate_grad_batches = 0}); }),
             "accumulate_grad_batches must be at least 1: got 0 (TrainerOptions)");
-  EXPECT_EQ(message_of([] { Trainer({.max_epochs = 1, .limit_train_batches = fraction(1.5)}); }),
-            "limit_train_batches must be count(n) with n >= 0 or fraction(f) with f in [0, 1]: got 1.5 (TrainerOptions); "
-            "for instance count(10) or fraction(0.1)");
+  EXPECT_EQ(
+      message_of([] { Trainer({.max_epochs = 1, .limit_train_batches = fraction(1.5)}); }),
+      "limit_train_batches must be count(n) with n >= 0 or fraction(f) with f in [0, 1]: got 1.5 (TrainerOptions); "
+      "for instance count(10) or fraction(0.1)");
   EXPECT_NE(message_of([] {
               Trainer({.callbacks = {ModelCheckpoint()}, .max_epochs = 1, .enable_checkpointing = false});
             }).find("contradicts"),
@@ -369,7 +378,8 @@ TEST(Mistakes, AreExplained) {
   trainer.fit(net, DataLoader(golden_data(), {.batch_size = 2}));
   EXPECT_EQ(message_of([&] { trainer.metric("trainloss"); }),
             "no metric was logged under this name: got \"trainloss\"; did you mean \"train_loss\"?");
-  EXPECT_NE(message_of([&] { trainer.test(net, five_batches()); }).find("does not override test_step"), std::string::npos);
+  EXPECT_NE(message_of([&] { trainer.test(net, five_batches()); }).find("does not override test_step"),
+            std::string::npos);
   EXPECT_NE(message_of([&] { trainer.fit(net, DataLoader()); }).find("fit needs a training loader"), std::string::npos);
 }
 
@@ -380,7 +390,9 @@ TEST(Mistakes, LoggingInTheWrongPlaceIsAnError) {
       return CountingNet::configure_optimizers();
     }
   } net;
-  EXPECT_NE(message_of([&] { Trainer(quiet(1)).fit(net, five_batches()); }).find("log(\"x\") cannot be called from configure_optimizers"),
+  EXPECT_NE(message_of([&] {
+              Trainer(quiet(1)).fit(net, five_batches());
+            }).find("log(\"x\") cannot be called from configure_optimizers"),
             std::string::npos);
 }
 

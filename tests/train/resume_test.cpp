@@ -11,8 +11,9 @@ using testing::TempDir;
 // Everything that could go wrong: shuffling, dropout, batch statistics, momentum, accumulation, two schedulers.
 struct HardNet : Module {
   HardNet() {
-    net = register_module("net", torch::nn::Sequential(torch::nn::Linear(3, 8), torch::nn::BatchNorm1d(8), torch::nn::ReLU(),
-                                                       torch::nn::Dropout(0.3), torch::nn::Linear(8, 1)));
+    net = register_module("net",
+                          torch::nn::Sequential(torch::nn::Linear(3, 8), torch::nn::BatchNorm1d(8), torch::nn::ReLU(),
+                                                torch::nn::Dropout(0.3), torch::nn::Linear(8, 1)));
   }
   torch::Tensor training_step(const Batch& batch, std::int64_t) override {
     auto loss = torch::mse_loss(net->forward(batch[0]), batch[1]);
@@ -24,9 +25,10 @@ struct HardNet : Module {
   }
   Optimizers configure_optimizers() override {
     optim::AdamW adamw(parameters(), {.lr = 0.02, .weight_decay = 0.1});
-    return {adamw, std::vector<LRSchedulerConfig>{
-                       {.scheduler = optim::StepLR(adamw, {.step_size = 3, .gamma = 0.7}), .interval = Interval::step},
-                       {.scheduler = optim::ReduceLROnPlateau(adamw, {.factor = 0.5, .patience = 0}), .monitor = "val_loss"}}};
+    return {adamw,
+            std::vector<LRSchedulerConfig>{
+                {.scheduler = optim::StepLR(adamw, {.step_size = 3, .gamma = 0.7}), .interval = Interval::step},
+                {.scheduler = optim::ReduceLROnPlateau(adamw, {.factor = 0.5, .patience = 0}), .monitor = "val_loss"}}};
   }
   torch::nn::Sequential net{nullptr};
 };
@@ -39,7 +41,8 @@ TensorDataset data() {
 
 // Saves a checkpoint after a given number of batches, or at the end of a given epoch.
 struct SaverImpl : CallbackImpl {
-  SaverImpl(std::string file, std::int64_t batches, std::int64_t epochs) : path(std::move(file)), at_batch(batches), at_epoch(epochs) {}
+  SaverImpl(std::string file, std::int64_t batches, std::int64_t epochs)
+      : path(std::move(file)), at_batch(batches), at_epoch(epochs) {}
   void on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) override {
     if (++seen == at_batch) trainer.save_checkpoint(path);
   }
@@ -68,7 +71,9 @@ Outcome run(const std::string& resume_from, const std::string& save_to, std::int
   Trainer trainer(options);
   trainer.fit(net, DataLoader(data(), {.batch_size = 4, .shuffle = true, .seed = resume_from.empty() ? 3u : 77u}),
               DataLoader(data(), {.batch_size = 10}), {.ckpt_path = resume_from});
-  Outcome outcome{.tensors = {}, .train_loss = trainer.metric("train_loss_epoch"), .val_loss = trainer.metric("val_loss"),
+  Outcome outcome{.tensors = {},
+                  .train_loss = trainer.metric("train_loss_epoch"),
+                  .val_loss = trainer.metric("val_loss"),
                   .lr = trainer.optimizer().param_groups()[0].lr};
   for (const auto& p : net.named_parameters()) outcome.tensors.push_back(p.value().detach().clone());
   for (const auto& b : net.named_buffers()) outcome.tensors.push_back(b.value().clone());
@@ -77,7 +82,8 @@ Outcome run(const std::string& resume_from, const std::string& save_to, std::int
 
 void expect_same_bits(const Outcome& a, const Outcome& b) {
   ASSERT_EQ(a.tensors.size(), b.tensors.size());
-  for (std::size_t i = 0; i < a.tensors.size(); ++i) EXPECT_TRUE(torch::equal(a.tensors[i], b.tensors[i])) << "tensor " << i;
+  for (std::size_t i = 0; i < a.tensors.size(); ++i)
+    EXPECT_TRUE(torch::equal(a.tensors[i], b.tensors[i])) << "tensor " << i;
   EXPECT_EQ(a.train_loss, b.train_loss);
   EXPECT_EQ(a.val_loss, b.val_loss);
   EXPECT_EQ(a.lr, b.lr);
@@ -150,7 +156,12 @@ TEST(ModelCheckpoint, KeepsTheBestAndTheLast) {
       log("score", scores[trainer().current_epoch()]);
     }
   } net;
-  ModelCheckpoint best({.dirpath = dir.path(), .filename = "{epoch}-{score:.1f}", .monitor = "score", .mode = Mode::max, .save_last = true, .save_top_k = 2});
+  ModelCheckpoint best({.dirpath = dir.path(),
+                        .filename = "{epoch}-{score:.1f}",
+                        .monitor = "score",
+                        .mode = Mode::max,
+                        .save_last = true,
+                        .save_top_k = 2});
   auto options = testing::quiet(4);
   options.enable_checkpointing = true;
   options.callbacks = {best};
@@ -173,7 +184,9 @@ TEST(ModelCheckpoint, KeepsTheBestAndTheLast) {
 
 TEST(EarlyStopping, StopsAfterPatienceAndOnNaN) {
   struct Net : HardNet {
-    void on_validation_epoch_end() override { log("score", scores.at(static_cast<std::size_t>(trainer().current_epoch()))); }
+    void on_validation_epoch_end() override {
+      log("score", scores.at(static_cast<std::size_t>(trainer().current_epoch())));
+    }
     std::vector<double> scores;
   };
   const auto epochs_run = [](std::vector<double> scores, EarlyStoppingOptions stopping) {

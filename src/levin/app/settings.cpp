@@ -360,7 +360,7 @@ const std::vector<Entry>& entries() {
        kTune},
       {{.key = "tune.metric",
         .fallback = "auto",
-        .help = "what is improved; auto: val_acc for classes, val_loss for numbers",
+        .help = "what is improved, at its best epoch; auto: val_loss",
         .placeholder = "NAME"},
        kTune},
       {{.key = "tune.direction",

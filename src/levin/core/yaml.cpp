@@ -13,11 +13,14 @@ std::string yaml_text(const std::string& text) {
     return std::isalnum(c) || c == '_' || c == '/' || c == '.' || c == '-' || c == ':';
   };
   // Words that some YAML reader takes for null, a boolean or a number.
-  static const std::set<std::string> kWords{"null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"};
+  static const std::set<std::string> kWords{"null", "true", "false", "yes", "no",  "on",
+                                            "off",  "y",    "n",     "nan", "inf", "infinity"};
   std::string folded = text;
-  std::transform(folded.begin(), folded.end(), folded.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(folded.begin(), folded.end(), folded.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   const bool looks_plain = !text.empty() && std::all_of(text.begin(), text.end(), plain) && text.back() != ':' &&
-                           (std::isalpha(static_cast<unsigned char>(text[0])) || text[0] == '/') && !kWords.contains(folded);
+                           (std::isalpha(static_cast<unsigned char>(text[0])) || text[0] == '/') &&
+                           !kWords.contains(folded);
   if (looks_plain) return text;
   std::string out = "\"";
   for (const char c : text) {

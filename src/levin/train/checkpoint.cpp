@@ -19,7 +19,8 @@ std::string shape(const at::Tensor& tensor) {
 /** A few of `names`, in prose. */
 std::string some(const std::vector<std::string>& names) {
   constexpr std::size_t shown = 4;
-  std::vector<std::string> few(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(shown, names.size())));
+  std::vector<std::string> few(names.begin(),
+                               names.begin() + static_cast<std::ptrdiff_t>(std::min(shown, names.size())));
   std::string text = join_words(few);
   if (names.size() > shown) text += " and " + std::to_string(names.size() - shown) + " more";
   return text;

@@ -5,7 +5,8 @@ namespace levin {
 
 ModeGuard::ModeGuard(torch::nn::Module& root, bool train) {
   flags_.emplace_back(&root, root.is_training());
-  for (const auto& module : root.modules(/*include_self=*/false)) flags_.emplace_back(module.get(), module->is_training());
+  for (const auto& module : root.modules(/*include_self=*/false))
+    flags_.emplace_back(module.get(), module->is_training());
   root.train(train);
 }
 

@@ -28,7 +28,9 @@ bool Trainer::Impl::stop_now() const {
 }
 
 void Trainer::Impl::run_fit() {
-  const auto done = [&] { return epochs_done() || steps_done() || stop_now() || time_is_up() || num_training_batches == 0; };
+  const auto done = [&] {
+    return epochs_done() || steps_done() || stop_now() || time_is_up() || num_training_batches == 0;
+  };
   if (done()) return;
   training_since = std::chrono::steady_clock::now();
   on_train_start();
@@ -166,7 +168,8 @@ void Trainer::Impl::optimizer_step() {
 void Trainer::Impl::step_schedulers(Interval interval, bool plateau) {
   for (LRSchedulerConfig& config : optimizers.schedulers()) {
     if (config.interval != interval || config.scheduler.needs_metric() != plateau) continue;
-    const std::int64_t done = interval == Interval::epoch ? progress.epoch.current.ready : progress.batches_that_stepped + 1;
+    const std::int64_t done =
+        interval == Interval::epoch ? progress.epoch.current.ready : progress.batches_that_stepped + 1;
     if (done % config.frequency != 0) continue;
     progress.scheduler.increment_ready();
     if (!plateau) {

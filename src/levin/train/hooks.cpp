@@ -12,9 +12,9 @@ const char* hook_name(Hook hook) {
     case Hook::configure: return "configure_optimizers";
 #define LEVIN_HOOK(name) \
   case Hook::name: return #name;
-    LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
-    LEVIN_BATCH_HOOKS(LEVIN_HOOK)
-    LEVIN_OTHER_HOOKS(LEVIN_HOOK)
+      LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
+      LEVIN_BATCH_HOOKS(LEVIN_HOOK)
+      LEVIN_OTHER_HOOKS(LEVIN_HOOK)
 #undef LEVIN_HOOK
     case Hook::count_: break;
   }

@@ -6,27 +6,27 @@
 #include <string_view>
 
 // One list for everything that must know all hooks: callbacks, modules and the dispatch tables.
-#define LEVIN_PLAIN_HOOKS(X) \
-  X(on_fit_start)            \
-  X(on_fit_end)              \
-  X(on_sanity_check_start)   \
-  X(on_sanity_check_end)     \
-  X(on_train_start)          \
-  X(on_train_end)            \
-  X(on_train_epoch_start)    \
-  X(on_train_epoch_end)      \
-  X(on_validation_start)     \
-  X(on_validation_end)       \
+#define LEVIN_PLAIN_HOOKS(X)   \
+  X(on_fit_start)              \
+  X(on_fit_end)                \
+  X(on_sanity_check_start)     \
+  X(on_sanity_check_end)       \
+  X(on_train_start)            \
+  X(on_train_end)              \
+  X(on_train_epoch_start)      \
+  X(on_train_epoch_end)        \
+  X(on_validation_start)       \
+  X(on_validation_end)         \
   X(on_validation_epoch_start) \
-  X(on_validation_epoch_end) \
-  X(on_test_start)           \
-  X(on_test_end)             \
-  X(on_test_epoch_start)     \
-  X(on_test_epoch_end)       \
-  X(on_predict_start)        \
-  X(on_predict_end)          \
-  X(on_predict_epoch_start)  \
-  X(on_predict_epoch_end)    \
+  X(on_validation_epoch_end)   \
+  X(on_test_start)             \
+  X(on_test_end)               \
+  X(on_test_epoch_start)       \
+  X(on_test_epoch_end)         \
+  X(on_predict_start)          \
+  X(on_predict_end)            \
+  X(on_predict_epoch_start)    \
+  X(on_predict_epoch_end)      \
   X(on_after_backward)
 
 #define LEVIN_BATCH_HOOKS(X)   \
@@ -39,12 +39,12 @@
   X(on_predict_batch_start)    \
   X(on_predict_batch_end)
 
-#define LEVIN_OTHER_HOOKS(X)   \
-  X(setup)                     \
-  X(teardown)                  \
-  X(on_before_zero_grad)       \
-  X(on_before_backward)        \
-  X(on_before_optimizer_step)  \
+#define LEVIN_OTHER_HOOKS(X)  \
+  X(setup)                    \
+  X(teardown)                 \
+  X(on_before_zero_grad)      \
+  X(on_before_backward)       \
+  X(on_before_optimizer_step) \
   X(on_exception)
 
 namespace levin {
@@ -95,13 +95,13 @@ constexpr HookSet overridden_hooks() {
     return HookSet::all();  // only the base is known: the object may be anything
   } else {
     HookSet set;
-#define LEVIN_HOOK(name)                                                     \
-  if constexpr (requires { &T::name; }) {                                    \
+#define LEVIN_HOOK(name)                                                      \
+  if constexpr (requires { &T::name; }) {                                     \
     if constexpr (!std::same_as<decltype(&T::name), decltype(&Base::name)>) { \
-      set.add(Hook::name);                                                   \
-    }                                                                        \
-  } else {                                                                   \
-    set.add(Hook::name);                                                     \
+      set.add(Hook::name);                                                    \
+    }                                                                         \
+  } else {                                                                    \
+    set.add(Hook::name);                                                      \
   }
     LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
     LEVIN_BATCH_HOOKS(LEVIN_HOOK)

@@ -20,10 +20,8 @@ bool default_on_step(Hook hook) {
     case Hook::on_before_zero_grad:
     case Hook::on_before_backward:
     case Hook::on_after_backward:
-    case Hook::on_before_optimizer_step:
-      return true;
-    default:
-      return false;
+    case Hook::on_before_optimizer_step: return true;
+    default: return false;
   }
 }
 
@@ -34,10 +32,8 @@ bool step_allowed(Hook hook) {
     case Hook::on_validation_batch_start:
     case Hook::on_validation_batch_end:
     case Hook::on_test_batch_start:
-    case Hook::on_test_batch_end:
-      return true;
-    default:
-      return default_on_step(hook);
+    case Hook::on_test_batch_end: return true;
+    default: return default_on_step(hook);
   }
 }
 
@@ -51,14 +47,12 @@ bool log_allowed(Hook hook) {
     case Hook::on_validation_epoch_end:
     case Hook::on_test_start:
     case Hook::on_test_epoch_start:
-    case Hook::on_test_epoch_end:
-      return true;
-    default:
-      return step_allowed(hook);
+    case Hook::on_test_epoch_end: return true;
+    default: return step_allowed(hook);
   }
 }
 
-// A CPU scalar is read in place: no dispatcher, no `.item()`. NaN marks "not readable here" to the caller.
+// A CPU scalar is read in place: no dispatcher, no `.item()`.
 std::optional<double> read_in_place(const at::Tensor& value) {
   if (!value.is_cpu() || value.layout() != at::kStrided) return std::nullopt;
   switch (value.scalar_type()) {
@@ -158,8 +152,12 @@ void MetricLog::accumulate(Slot& slot, double value) {
       break;
     }
     case Reduce::sum: slot.accumulated += value; break;
-    case Reduce::min: slot.accumulated = value < slot.accumulated || std::isnan(value) ? value : slot.accumulated; break;
-    case Reduce::max: slot.accumulated = value > slot.accumulated || std::isnan(value) ? value : slot.accumulated; break;
+    case Reduce::min:
+      slot.accumulated = value < slot.accumulated || std::isnan(value) ? value : slot.accumulated;
+      break;
+    case Reduce::max:
+      slot.accumulated = value > slot.accumulated || std::isnan(value) ? value : slot.accumulated;
+      break;
   }
 }
 
@@ -207,16 +205,18 @@ void MetricLog::log(std::string_view name, double value, const LogOptions& optio
 
 void MetricLog::log(std::string_view name, const metrics::Metric& metric, const LogOptions& options, Hook hook) {
   if (!metric) {
-    throw Error({.what = "log(\"" + std::string(name) + "\") was given an empty metric",
-                 .value = {},
-                 .where = {},
-                 .hint = "construct it in the module, for instance register_metric(\"acc\", levin::metrics::Accuracy())"});
+    throw Error(
+        {.what = "log(\"" + std::string(name) + "\") was given an empty metric",
+         .value = {},
+         .where = {},
+         .hint = "construct it in the module, for instance register_metric(\"acc\", levin::metrics::Accuracy())"});
   }
   if (options.on_step.value_or(false)) {
-    throw Error({.what = "a metric object counts for the epoch, log(\"" + std::string(name) + "\") asks for its step value",
-                 .value = "on_step = true",
-                 .where = {},
-                 .hint = "log a tensor for the step's value"});
+    throw Error(
+        {.what = "a metric object counts for the epoch, log(\"" + std::string(name) + "\") asks for its step value",
+         .value = "on_step = true",
+         .where = {},
+         .hint = "log a tensor for the step's value"});
   }
   LogOptions epoch_only = options;
   epoch_only.on_step = false;
@@ -327,8 +327,15 @@ std::vector<MetricLog::SlotState> MetricLog::state() const {
                     : s.options.reduce_fx == Reduce::max ? std::max(accumulated, device)
                                                          : accumulated + device;
     }
-    state.push_back({.name = s.name, .hook = s.hook, .options = s.options, .accumulated = accumulated, .weight = s.weight,
-                     .last = s.has_last ? step_value(s) : 0.0, .has_last = s.has_last, .touched = s.touched, .epoch_value = s.epoch_value});
+    state.push_back({.name = s.name,
+                     .hook = s.hook,
+                     .options = s.options,
+                     .accumulated = accumulated,
+                     .weight = s.weight,
+                     .last = s.has_last ? step_value(s) : 0.0,
+                     .has_last = s.has_last,
+                     .touched = s.touched,
+                     .epoch_value = s.epoch_value});
   }
   return state;
 }

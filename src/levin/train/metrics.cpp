@@ -89,8 +89,8 @@ void MeanAbsoluteErrorImpl::update(const at::Tensor& preds, const at::Tensor& ta
 void R2ScoreImpl::update(const at::Tensor& preds, const at::Tensor& target) {
   check_same_shape("R2Score", preds, target);
   const at::Tensor y = target.detach().to(torch::kDouble), residual = preds.detach().to(torch::kDouble) - y;
-  const at::Tensor sums = torch::stack({torch::full_like(y.sum(), static_cast<double>(y.numel())), y.sum(),
-                                        y.square().sum(), residual.square().sum()});
+  const at::Tensor sums = torch::stack(
+      {torch::full_like(y.sum(), static_cast<double>(y.numel())), y.sum(), y.square().sum(), residual.square().sum()});
   sums_ = sums_.defined() ? sums_ + sums : sums;
 }
 

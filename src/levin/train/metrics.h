@@ -113,7 +113,7 @@ class MetricHolder : public Metric {
  public:
   MetricHolder(std::nullptr_t) {}
   template <class... Args>
-    requires std::constructible_from<Impl, Args...>
+  requires std::constructible_from<Impl, Args...>
   explicit MetricHolder(Args&&... args) : Metric(std::make_shared<Impl>(std::forward<Args>(args)...)) {}
   MetricHolder(std::shared_ptr<Impl> impl) : Metric(std::move(impl)) {}
 

@@ -102,9 +102,9 @@ class ModuleRef {
   ModuleRef(M& module) : module_(&module), hooks_(overridden_hooks<M, Module>()) {}
   /** From a holder (TORCH_MODULE) or smart pointer of a Module. */
   template <class Holder>
-    requires requires(Holder& holder) {
-      { *holder } -> std::convertible_to<Module&>;
-    }
+  requires requires(Holder& holder) {
+    { *holder } -> std::convertible_to<Module&>;
+  }
   ModuleRef(Holder& holder) : ModuleRef(*holder) {}
 
   Module& module() const { return *module_; }

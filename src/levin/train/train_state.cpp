@@ -26,7 +26,9 @@ PickleDict counts(const ProgressCount& c, bool four) {
   return dict;
 }
 
-PickleDict counts(const Progress& p, bool four) { return {{"total", counts(p.total, four)}, {"current", counts(p.current, four)}}; }
+PickleDict counts(const Progress& p, bool four) {
+  return {{"total", counts(p.total, four)}, {"current", counts(p.current, four)}};
+}
 
 void read(const PickleDict& dict, ProgressCount& c) {
   c.ready = dict.at("ready").as_int();
@@ -113,25 +115,33 @@ std::vector<MetricLog::SlotState> read_log_state(const PickleList& slots) {
   std::vector<MetricLog::SlotState> state;
   for (const auto& slot : slots) {
     const PickleDict& d = slot.as_dict();
-    const auto flag = [&](const char* key) { return d.at(key).is_none() ? std::optional<bool>() : d.at(key).as_bool(); };
+    const auto flag = [&](const char* key) {
+      return d.at(key).is_none() ? std::optional<bool>() : d.at(key).as_bool();
+    };
     const Hook hook = find_hook(d.at("hook").as_string());
     const std::int64_t reduce = d.at("reduce_fx").as_int();
     if (hook == Hook::none || reduce < 0 || reduce > static_cast<std::int64_t>(Reduce::max)) continue;
-    state.push_back({.name = d.at("name").as_string(),
-                     .hook = hook,
-                     .options = {.prog_bar = d.at("prog_bar").as_bool(), .logger = d.at("logger").as_bool(), .on_step = flag("on_step"),
-                                 .on_epoch = flag("on_epoch"), .reduce_fx = static_cast<Reduce>(reduce)},
-                     .accumulated = d.at("accumulated").as_double(),
-                     .weight = d.at("weight").as_double(),
-                     .last = d.at("last").as_double(),
-                     .has_last = d.at("has_last").as_bool(),
-                     .touched = d.at("touched").as_bool(),
-                     .epoch_value = d.at("epoch_value").is_none() ? std::optional<double>() : d.at("epoch_value").as_double()});
+    state.push_back(
+        {.name = d.at("name").as_string(),
+         .hook = hook,
+         .options = {.prog_bar = d.at("prog_bar").as_bool(),
+                     .logger = d.at("logger").as_bool(),
+                     .on_step = flag("on_step"),
+                     .on_epoch = flag("on_epoch"),
+                     .reduce_fx = static_cast<Reduce>(reduce)},
+         .accumulated = d.at("accumulated").as_double(),
+         .weight = d.at("weight").as_double(),
+         .last = d.at("last").as_double(),
+         .has_last = d.at("has_last").as_bool(),
+         .touched = d.at("touched").as_bool(),
+         .epoch_value = d.at("epoch_value").is_none() ? std::optional<double>() : d.at("epoch_value").as_double()});
   }
   return state;
 }
 
-const char* tail_name(Tail tail) { return tail == Tail::batch ? "batch" : tail == Tail::validation ? "validation" : "none"; }
+const char* tail_name(Tail tail) {
+  return tail == Tail::batch ? "batch" : tail == Tail::validation ? "validation" : "none";
+}
 
 }  // namespace
 
@@ -154,11 +164,13 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
   if (!weights_only) {
     PickleDict callback_states;
     for (const Callback& callback : callbacks) {
-      if (Map saved = callback->state_dict(); !saved.empty()) callback_states[callback->state_key()] = PickleValue(saved);
+      if (Map saved = callback->state_dict(); !saved.empty())
+        callback_states[callback->state_key()] = PickleValue(saved);
     }
     state["callbacks"] = std::move(callback_states);
     PickleList optimizer_states, schedulers;
-    if (optimizers.defined()) optimizer_states.push_back(optimizer_state_to_pickle(optimizers.optimizer().state_dict()));
+    if (optimizers.defined())
+      optimizer_states.push_back(optimizer_state_to_pickle(optimizers.optimizer().state_dict()));
     for (const auto& config : optimizers.schedulers()) schedulers.push_back(PickleValue(config.scheduler.state_dict()));
     state["optimizer_states"] = std::move(optimizer_states);
     state["lr_schedulers"] = std::move(schedulers);
@@ -195,9 +207,13 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
 
 void Trainer::save_checkpoint(const std::string& path, bool weights_only) {
   if (!impl_->model) {
-    throw Error({.what = "there is nothing to save: the trainer has not run a module", .value = {}, .where = {}, .hint = "call fit first"});
+    throw Error({.what = "there is nothing to save: the trainer has not run a module",
+                 .value = {},
+                 .where = {},
+                 .hint = "call fit first"});
   }
-  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) std::filesystem::create_directories(folder);
+  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty())
+    std::filesystem::create_directories(folder);
   save_torch_file(path, impl_->capture(weights_only));
 }
 
@@ -212,8 +228,9 @@ std::string Trainer::Impl::resolve_ckpt_path(const std::string& path) const {
   throw Error({.what = "no checkpoint is known as \"" + path + "\"",
                .value = "ckpt_path = \"" + path + "\"",
                .where = {},
-               .hint = path == "best" ? "fit with a ModelCheckpoint first, or give the path of a file"
-                                      : "fit with ModelCheckpoint({.save_last = true}) first, or give the path of a file"});
+               .hint = path == "best"
+                           ? "fit with a ModelCheckpoint first, or give the path of a file"
+                           : "fit with ModelCheckpoint({.save_last = true}) first, or give the path of a file"});
 }
 
 void Trainer::Impl::load_weights(const PickleDict& checkpoint, const std::string& where) {
@@ -230,14 +247,17 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
                   .where = where,
                   .hint = "it was saved with weights only; load it with load_state_dict and fit anew"});
   };
-  const PickleValue *loops = state.find("loops"), *optimizer_states = state.find("optimizer_states"), *schedulers = state.find("lr_schedulers");
+  const PickleValue *loops = state.find("loops"), *optimizer_states = state.find("optimizer_states"),
+                    *schedulers = state.find("lr_schedulers");
   if (!loops) throw missing("loop counters");
   if (!optimizer_states || !schedulers) throw missing("optimizer state");
   const std::size_t optimizers_here = optimizers.defined() ? 1 : 0;
-  if (optimizer_states->as_list().size() != optimizers_here || schedulers->as_list().size() != optimizers.schedulers().size()) {
+  if (optimizer_states->as_list().size() != optimizers_here ||
+      schedulers->as_list().size() != optimizers.schedulers().size()) {
     throw Error({.what = "the checkpoint was made with other optimizers or schedulers",
-                 .value = std::to_string(optimizer_states->as_list().size()) + " optimizers and " + std::to_string(schedulers->as_list().size()) +
-                          " schedulers in the file, " + std::to_string(optimizers_here) + " and " + std::to_string(optimizers.schedulers().size()) +
+                 .value = std::to_string(optimizer_states->as_list().size()) + " optimizers and " +
+                          std::to_string(schedulers->as_list().size()) + " schedulers in the file, " +
+                          std::to_string(optimizers_here) + " and " + std::to_string(optimizers.schedulers().size()) +
                           " from configure_optimizers",
                  .where = where,
                  .hint = "return the same ones as in the run that is resumed"});
@@ -249,14 +269,16 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
                  .where = where,
                  .hint = "set a larger max_epochs"});
   }
-  if (optimizers.defined()) optimizers.optimizer().load_state_dict(optimizer_state_from_pickle(optimizer_states->as_list()[0]));
+  if (optimizers.defined())
+    optimizers.optimizer().load_state_dict(optimizer_state_from_pickle(optimizer_states->as_list()[0]));
   for (std::size_t i = 0; i < optimizers.schedulers().size(); ++i) {
     optimizers.schedulers()[i].scheduler.load_state_dict(schedulers->as_list()[i].to_value().as_map());
   }
   if (const auto* saved = state.find("callbacks")) {
     for (const Callback& callback : callbacks) {
       const std::string key = callback->state_key();
-      if (const auto* own = key.empty() ? nullptr : saved->as_dict().find(key)) callback->load_state_dict(own->to_value().as_map());
+      if (const auto* own = key.empty() ? nullptr : saved->as_dict().find(key))
+        callback->load_state_dict(own->to_value().as_map());
     }
   }
 
@@ -276,13 +298,15 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
                        std::to_string(progress.batch.current.ready) + " of this run's own order");
       train_loader.begin_epoch(progress.epoch.current.completed);
       Batch skipped;
-      for (std::int64_t i = 0; i < progress.batch.current.ready && train_loader.next(skipped); ++i) {}
+      for (std::int64_t i = 0; i < progress.batch.current.ready && train_loader.next(skipped); ++i) {
+      }
     }
     return;
   }
   const PickleDict& levin = own->as_dict();
   if (levin.at("version").as_int() > kStateVersion) {
-    throw Error({.what = "the checkpoint was written by a newer Levin", .value = {}, .where = where, .hint = "update Levin"});
+    throw Error(
+        {.what = "the checkpoint was written by a newer Levin", .value = {}, .where = where, .hint = "update Levin"});
   }
   time_before = std::chrono::duration<double>(levin.at("training_time").as_double());
   last_batch_stepped = levin.at("last_batch_stepped").as_bool();
@@ -314,7 +338,9 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
     train_loader.load_state(position);
   }
   const PickleDict& rng = levin.at("rng").as_dict();
-  const auto restore_generator = [](torch::Generator generator, const at::Tensor& saved) { generator.set_state(saved); };
+  const auto restore_generator = [](torch::Generator generator, const at::Tensor& saved) {
+    generator.set_state(saved);
+  };
   restore_generator(torch::globalContext().defaultGenerator(torch::kCPU), rng.at("cpu").as_tensor());
   if (const auto* saved = rng.find("device"); saved && !device.is_cpu()) {
     restore_generator(torch::globalContext().defaultGenerator(device), saved->as_tensor());

@@ -29,7 +29,8 @@ void check_limit(const char* name, const Limit& limit) {
 
 void check(const TrainerOptions& o) {
   const auto at_least = [](const char* name, std::int64_t value, std::int64_t low, const char* hint) {
-    if (value < low) throw_option(std::string(name) + " must be at least " + std::to_string(low), std::to_string(value), hint);
+    if (value < low)
+      throw_option(std::string(name) + " must be at least " + std::to_string(low), std::to_string(value), hint);
   };
   at_least("max_epochs", o.max_epochs, -1, "-1 stands for no limit");
   at_least("min_epochs", o.min_epochs, 0, "");
@@ -41,20 +42,24 @@ void check(const TrainerOptions& o) {
   at_least("log_every_n_steps", o.log_every_n_steps, 0, "0 turns step rows off");
   at_least("accumulate_grad_batches", o.accumulate_grad_batches, 1, "");
   if (o.max_epochs >= 0 && o.min_epochs > o.max_epochs) {
-    throw_option("min_epochs is larger than max_epochs", std::to_string(o.min_epochs) + " and " + std::to_string(o.max_epochs), "");
+    throw_option("min_epochs is larger than max_epochs",
+                 std::to_string(o.min_epochs) + " and " + std::to_string(o.max_epochs), "");
   }
   if (o.max_steps >= 0 && o.min_steps > o.max_steps) {
-    throw_option("min_steps is larger than max_steps", std::to_string(o.min_steps) + " and " + std::to_string(o.max_steps), "");
+    throw_option("min_steps is larger than max_steps",
+                 std::to_string(o.min_steps) + " and " + std::to_string(o.max_steps), "");
   }
   if (o.gradient_clip_val && !(*o.gradient_clip_val > 0)) {
-    throw_option("gradient_clip_val must be above 0", format_double(*o.gradient_clip_val), "leave it out to train without clipping");
+    throw_option("gradient_clip_val must be above 0", format_double(*o.gradient_clip_val),
+                 "leave it out to train without clipping");
   }
   check_limit("limit_train_batches", o.limit_train_batches);
   check_limit("limit_val_batches", o.limit_val_batches);
   check_limit("limit_test_batches", o.limit_test_batches);
   check_limit("limit_predict_batches", o.limit_predict_batches);
   check_limit("val_check_interval", o.val_check_interval);
-  if (o.val_check_interval.value() == 0) throw_option("val_check_interval must be above 0", "0", "use limit_val_batches = count(0) to turn validation off");
+  if (o.val_check_interval.value() == 0)
+    throw_option("val_check_interval must be above 0", "0", "use limit_val_batches = count(0) to turn validation off");
 }
 
 torch::Device choose_device(const TrainerOptions& options) {
@@ -70,9 +75,12 @@ torch::Device choose_device(const TrainerOptions& options) {
     throw_option("no Metal device is available", "accelerator = \"mps\"", "use \"cpu\" or \"auto\"");
   }
   const auto count = static_cast<std::int64_t>(torch::cuda::device_count());
-  if (!cuda) throw_option("no CUDA device is available", "accelerator = \"" + name + "\"", "use \"cpu\" or \"auto\", or a CUDA build of LibTorch");
+  if (!cuda)
+    throw_option("no CUDA device is available", "accelerator = \"" + name + "\"",
+                 "use \"cpu\" or \"auto\", or a CUDA build of LibTorch");
   if (options.device < 0 || options.device >= count) {
-    throw_option("device must be the index of a GPU, below " + std::to_string(count), std::to_string(options.device), "");
+    throw_option("device must be the index of a GPU, below " + std::to_string(count), std::to_string(options.device),
+                 "");
   }
   return {torch::kCUDA, static_cast<c10::DeviceIndex>(options.device)};
 }
@@ -108,12 +116,14 @@ std::int64_t Limit::of(std::int64_t batches) const {
   return static_cast<std::int64_t>(std::floor(static_cast<double>(batches) * value_));
 }
 
-Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options) : self(trainer), options(std::move(trainer_options)) {
+Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options)
+    : self(trainer), options(std::move(trainer_options)) {
   check(options);
   device = choose_device(options);
   if (options.fast_dev_run > 0) {
     const Limit few = count(options.fast_dev_run);
-    options.limit_train_batches = options.limit_val_batches = options.limit_test_batches = options.limit_predict_batches = few;
+    options.limit_train_batches = options.limit_val_batches = options.limit_test_batches =
+        options.limit_predict_batches = few;
     options.max_epochs = 1;
     options.max_steps = options.fast_dev_run;
     options.num_sanity_val_steps = 0;
@@ -135,10 +145,12 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options) : self(tra
     return std::any_of(callbacks.begin(), callbacks.end(), [&](const Callback& c) { return ((*c).*kind)(); });
   };
   if (!options.enable_checkpointing && has(&CallbackImpl::is_checkpoint)) {
-    throw_option("enable_checkpointing = false contradicts the ModelCheckpoint among the callbacks", "", "drop one of the two");
+    throw_option("enable_checkpointing = false contradicts the ModelCheckpoint among the callbacks", "",
+                 "drop one of the two");
   }
   if (!options.enable_progress_bar && has(&CallbackImpl::is_progress_bar)) {
-    throw_option("enable_progress_bar = false contradicts the progress bar among the callbacks", "", "drop one of the two");
+    throw_option("enable_progress_bar = false contradicts the progress bar among the callbacks", "",
+                 "drop one of the two");
   }
   if (options.enable_progress_bar && !has(&CallbackImpl::is_progress_bar)) callbacks.push_back(ProgressBarCallback());
   if (options.enable_checkpointing && !has(&CallbackImpl::is_checkpoint)) callbacks.push_back(ModelCheckpoint());
@@ -172,7 +184,8 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, DataModule* data, const std:
   model = &ref.module();
   model_hooks = ref.hooks();
   if (model->has_trainer() && model->trainer_ != &self) {
-    throw Error({.what = "the module is in another Trainer's run", .value = {}, .where = {}, .hint = "train a copy of it"});
+    throw Error(
+        {.what = "the module is in another Trainer's run", .value = {}, .where = {}, .hint = "train a copy of it"});
   }
   const GlobalModes modes(options);
   const bool nested = model->trainer_ == &self;
@@ -249,10 +262,11 @@ void Trainer::Impl::fit(DataModule* data, DataLoader train, DataLoader val, cons
   num_training_batches = options.limit_train_batches.of(train_loader.size());
   num_val_batches = val_loader.defined() ? options.limit_val_batches.of(val_loader.size()) : 0;
   if (num_training_batches == 0 && options.limit_train_batches.value() > 0) {
-    throw Error({.what = "the training loader yields no batch",
-                 .value = std::to_string(train_loader.size()) + " batches, limit_train_batches keeps 0",
-                 .where = {},
-                 .hint = "use more data, a smaller batch_size (with drop_last a short batch is dropped) or a larger limit"});
+    throw Error(
+        {.what = "the training loader yields no batch",
+         .value = std::to_string(train_loader.size()) + " batches, limit_train_batches keeps 0",
+         .where = {},
+         .hint = "use more data, a smaller batch_size (with drop_last a short batch is dropped) or a larger limit"});
   }
   val_check_batch = options.val_check_interval.kind() == Limit::Kind::count
                         ? static_cast<std::int64_t>(options.val_check_interval.value())
@@ -279,10 +293,16 @@ void Trainer::Impl::fit(DataModule* data, DataLoader train, DataLoader val, cons
   context = Hook::none;
   for (const LRSchedulerConfig& config : optimizers.schedulers()) {
     if (!config.scheduler.defined()) {
-      throw Error({.what = "configure_optimizers returned an empty scheduler", .value = {}, .where = {}, .hint = "set .scheduler"});
+      throw Error({.what = "configure_optimizers returned an empty scheduler",
+                   .value = {},
+                   .where = {},
+                   .hint = "set .scheduler"});
     }
     if (config.frequency < 1) {
-      throw Error({.what = "a scheduler's frequency must be at least 1", .value = std::to_string(config.frequency), .where = "LRSchedulerConfig", .hint = {}});
+      throw Error({.what = "a scheduler's frequency must be at least 1",
+                   .value = std::to_string(config.frequency),
+                   .where = "LRSchedulerConfig",
+                   .hint = {}});
     }
     if (config.scheduler.needs_metric() && config.monitor.empty()) {
       throw Error({.what = "ReduceLROnPlateau needs the name of a logged metric",
@@ -344,7 +364,10 @@ Map Trainer::Impl::evaluate(Stage stage, DataLoader loader, const EvalOptions& e
 
 std::vector<Batch> Trainer::Impl::predict(DataLoader loader, const EvalOptions& eval_options) {
   if (!loader.defined()) {
-    throw Error({.what = "predict needs a loader", .value = "none", .where = {}, .hint = "pass one, or override predict_dataloader() in the DataModule"});
+    throw Error({.what = "predict needs a loader",
+                 .value = "none",
+                 .where = {},
+                 .hint = "pass one, or override predict_dataloader() in the DataModule"});
   }
   if (!eval_options.ckpt_path.empty()) {
     const std::string path = resolve_ckpt_path(eval_options.ckpt_path);
@@ -389,19 +412,23 @@ Trainer::~Trainer() = default;
 void Trainer::fit(ModuleRef model, DataLoader train, DataLoader val, FitOptions options) {
   impl_->run(model, Stage::fit, nullptr, [&] { impl_->fit(nullptr, std::move(train), std::move(val), options); });
 }
-void Trainer::fit(ModuleRef model, DataLoader train, FitOptions options) { fit(model, std::move(train), {}, std::move(options)); }
+void Trainer::fit(ModuleRef model, DataLoader train, FitOptions options) {
+  fit(model, std::move(train), {}, std::move(options));
+}
 void Trainer::fit(ModuleRef model, DataModule& data, FitOptions options) {
   impl_->run(model, Stage::fit, &data, [&] { impl_->fit(&data, {}, {}, options); });
 }
 
 Map Trainer::validate(ModuleRef model, DataLoader val, EvalOptions options) {
   Map results;
-  impl_->run(model, Stage::validate, nullptr, [&] { results = impl_->evaluate(Stage::validate, std::move(val), options); });
+  impl_->run(model, Stage::validate, nullptr,
+             [&] { results = impl_->evaluate(Stage::validate, std::move(val), options); });
   return results;
 }
 Map Trainer::validate(ModuleRef model, DataModule& data, EvalOptions options) {
   Map results;
-  impl_->run(model, Stage::validate, &data, [&] { results = impl_->evaluate(Stage::validate, data.val_dataloader(), options); });
+  impl_->run(model, Stage::validate, &data,
+             [&] { results = impl_->evaluate(Stage::validate, data.val_dataloader(), options); });
   return results;
 }
 Map Trainer::test(ModuleRef model, DataLoader test, EvalOptions options) {
@@ -411,7 +438,8 @@ Map Trainer::test(ModuleRef model, DataLoader test, EvalOptions options) {
 }
 Map Trainer::test(ModuleRef model, DataModule& data, EvalOptions options) {
   Map results;
-  impl_->run(model, Stage::test, &data, [&] { results = impl_->evaluate(Stage::test, data.test_dataloader(), options); });
+  impl_->run(model, Stage::test, &data,
+             [&] { results = impl_->evaluate(Stage::test, data.test_dataloader(), options); });
   return results;
 }
 std::vector<Batch> Trainer::predict(ModuleRef model, DataLoader data, EvalOptions options) {
@@ -431,7 +459,8 @@ double Trainer::metric(std::string_view name, std::string_view wanted_by) const 
   throw Error({.what = "no metric was logged under this name",
                .value = "\"" + std::string(name) + "\"",
                .where = std::string(wanted_by),
-               .hint = names.empty() ? "log it in a step, for instance log(\"" + std::string(name) + "\", loss)" : did_you_mean(name, names)});
+               .hint = names.empty() ? "log it in a step, for instance log(\"" + std::string(name) + "\", loss)"
+                                     : did_you_mean(name, names)});
 }
 std::optional<double> Trainer::find_metric(std::string_view name) const { return impl_->find_metric(name); }
 
@@ -475,7 +504,8 @@ bool Trainer::has_optimizer() const { return impl_->optimizers.defined(); }
 
 optim::Optimizer& Trainer::optimizer() const {
   if (impl_->optimizers.defined()) return impl_->optimizers.optimizer();
-  throw Error({.what = "the run has no optimizer", .value = {}, .where = {}, .hint = "return one from configure_optimizers"});
+  throw Error(
+      {.what = "the run has no optimizer", .value = {}, .where = {}, .hint = "return one from configure_optimizers"});
 }
 const std::vector<LRSchedulerConfig>& Trainer::schedulers() const { return impl_->optimizers.schedulers(); }
 const std::vector<Callback>& Trainer::callbacks() const { return impl_->callbacks; }

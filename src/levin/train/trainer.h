@@ -51,21 +51,21 @@ struct TrainerOptions {
   std::int64_t device = 0;           ///< the index of the GPU
   Loggers logger = true;             ///< true: a CSVLogger in default_root_dir; false: none
   std::vector<Callback> callbacks = {};
-  std::int64_t fast_dev_run = 0;         ///< n > 0: n batches of everything, no logging, no checkpoints
-  std::int64_t max_epochs = -1;          ///< -1: no limit when max_steps or max_time is set, else 1000 with a warning
+  std::int64_t fast_dev_run = 0;  ///< n > 0: n batches of everything, no logging, no checkpoints
+  std::int64_t max_epochs = -1;   ///< -1: no limit when max_steps or max_time is set, else 1000 with a warning
   std::int64_t min_epochs = 0;
-  std::int64_t max_steps = -1;           ///< optimizer steps; -1: no limit
+  std::int64_t max_steps = -1;  ///< optimizer steps; -1: no limit
   std::int64_t min_steps = 0;
   std::optional<std::chrono::milliseconds> max_time = {};  ///< training time, resumed runs included
   Limit limit_train_batches = fraction(1.0);
   Limit limit_val_batches = fraction(1.0);
   Limit limit_test_batches = fraction(1.0);
   Limit limit_predict_batches = fraction(1.0);
-  Limit val_check_interval = fraction(1.0);    ///< validate every so many batches or this share of an epoch
+  Limit val_check_interval = fraction(1.0);  ///< validate every so many batches or this share of an epoch
   std::int64_t check_val_every_n_epoch = 1;
-  std::int64_t num_sanity_val_steps = 2;       ///< validation batches tried before training; -1: all
-  std::int64_t log_every_n_steps = 50;         ///< optimizer steps between rows of step metrics; 0: none
-  bool enable_checkpointing = true;            ///< adds a ModelCheckpoint when the callbacks have none
+  std::int64_t num_sanity_val_steps = 2;  ///< validation batches tried before training; -1: all
+  std::int64_t log_every_n_steps = 50;    ///< optimizer steps between rows of step metrics; 0: none
+  bool enable_checkpointing = true;       ///< adds a ModelCheckpoint when the callbacks have none
   bool enable_progress_bar = true;
   std::optional<bool> enable_model_summary = {};  ///< by default as enable_progress_bar
   std::int64_t accumulate_grad_batches = 1;
@@ -85,9 +85,6 @@ struct EvalOptions {
   std::string ckpt_path = {};  ///< load these weights first; "best" and "last" are those of the ModelCheckpoint
   bool verbose = true;         ///< print the metrics as a table
 };
-
-/** What stopped or is stopping a fit. */
-enum class StopReason { none, finished, stopped, interrupted };
 
 /**
  * Runs a Module over data: fit, validate, test, predict.

@@ -112,19 +112,19 @@ struct Trainer::Impl {
     context = hook;
     (model->*method)(args...);
   }
-#define LEVIN_HOOK(name)                                           \
-  void name() {                                                    \
-    call_callbacks(Hook::name, &CallbackImpl::name);               \
-    call_module(Hook::name, &Module::name);                        \
-    context = Hook::none;                                          \
+#define LEVIN_HOOK(name)                             \
+  void name() {                                      \
+    call_callbacks(Hook::name, &CallbackImpl::name); \
+    call_module(Hook::name, &Module::name);          \
+    context = Hook::none;                            \
   }
   LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
 #undef LEVIN_HOOK
-#define LEVIN_HOOK(name)                                             \
-  void name(const Batch& batch, std::int64_t batch_idx) {            \
+#define LEVIN_HOOK(name)                                               \
+  void name(const Batch& batch, std::int64_t batch_idx) {              \
     call_callbacks(Hook::name, &CallbackImpl::name, batch, batch_idx); \
-    call_module(Hook::name, &Module::name, batch, batch_idx);        \
-    context = Hook::none;                                            \
+    call_module(Hook::name, &Module::name, batch, batch_idx);          \
+    context = Hook::none;                                              \
   }
   LEVIN_BATCH_HOOKS(LEVIN_HOOK)
 #undef LEVIN_HOOK

@@ -32,9 +32,11 @@ int run_fit(const Request& request) {
   options.enable_checkpointing = true;
   options.enable_model_summary = true;
   if (settings.trainer.early_stopping_patience > 0) {
-    options.callbacks.push_back(EarlyStopping({.monitor = monitor, .patience = settings.trainer.early_stopping_patience, .verbose = true}));
+    options.callbacks.push_back(
+        EarlyStopping({.monitor = monitor, .patience = settings.trainer.early_stopping_patience, .verbose = true}));
   }
-  console::info(std::string(name_of(data->problem)) + " of \"" + settings.target + "\" on " + std::to_string(data->train.size()) + " rows, " +
+  console::info(std::string(name_of(data->problem)) + " of \"" + settings.target + "\" on " +
+                std::to_string(data->train.size()) + " rows, " +
                 std::to_string(data->preprocessor.feature_names().size()) + " inputs");
   Trainer trainer(options);
   trainer.fit(*model, loaders, {.ckpt_path = settings.ckpt_path});
@@ -42,7 +44,8 @@ int run_fit(const Request& request) {
   if (trainer.interrupted()) {
     const std::string path = folder + "/checkpoints/interrupted.ckpt";
     trainer.save_checkpoint(path);
-    console::warning("interrupted after " + std::to_string(trainer.global_step()) + " steps; go on with --ckpt_path " + shell_word(path));
+    console::warning("interrupted after " + std::to_string(trainer.global_step()) + " steps; go on with --ckpt_path " +
+                     shell_word(path));
   }
   if (best->best_model_path().empty()) return trainer.interrupted() ? kInterrupted : 0;
 
@@ -57,12 +60,14 @@ int run_fit(const Request& request) {
   for (const std::string name : {"loss", "acc", "rmse", "r2"}) {
     const Value *v = val.find("val_" + name), *t = test.find("test_" + name);
     if (!v && !t) continue;
-    results.add_row({name, show(v ? std::optional(v->as_double()) : std::nullopt), show(t ? std::optional(t->as_double()) : std::nullopt)});
+    results.add_row({name, show(v ? std::optional(v->as_double()) : std::nullopt),
+                     show(t ? std::optional(t->as_double()) : std::nullopt)});
   }
   if (!results.empty()) std::cout << results.to_string();
   const std::string program = shell_word(request.executable.string()), checkpoint = shell_word(best->best_model_path());
-  std::cout << "\nbest model   " << best->best_model_path() << "\nmetrics      " << folder << "/metrics.csv\nnext         " << program
-            << " predict --ckpt_path " << checkpoint << " --data NEW.csv --out pred.csv\n             " << program << " tune --data "
+  std::cout << "\nbest model   " << best->best_model_path() << "\nmetrics      " << folder
+            << "/metrics.csv\nnext         " << program << " predict --ckpt_path " << checkpoint
+            << " --data NEW.csv --out pred.csv\n             " << program << " tune --data "
             << shell_word(settings.data.path) << " --target " << shell_word(settings.target) << '\n';
   return trainer.interrupted() ? kInterrupted : 0;
 }

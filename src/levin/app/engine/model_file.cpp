@@ -11,11 +11,15 @@ constexpr const char* kKind = "levin tabular model";
 }  // namespace
 
 Map model_card(const Map& config, const PreparedData& data) {
-  return {{"kind", kKind}, {"config", config}, {"problem", std::string(name_of(data.problem))}, {"preprocessor", data.preprocessor.state()}};
+  return {{"kind", kKind},
+          {"config", config},
+          {"problem", std::string(name_of(data.problem))},
+          {"preprocessor", data.preprocessor.state()}};
 }
 
 std::unique_ptr<TabularModule> make_model(const Settings& settings, const Map& config, const PreparedData& data) {
-  auto module = std::make_unique<TabularModule>(settings, shape_of(data.problem, data.preprocessor), model_card(config, data));
+  auto module =
+      std::make_unique<TabularModule>(settings, shape_of(data.problem, data.preprocessor), model_card(config, data));
   module->save_hyperparameters(config);
   return module;
 }
@@ -38,7 +42,8 @@ LoadedModel load_model(const std::string& path) {
                   : problem == name_of(Problem::binary)   ? Problem::binary
                                                           : Problem::classification;
   model.preprocessor.load_state(card.get<Map>("preprocessor"));
-  model.module = std::make_unique<TabularModule>(read_settings(model.config), shape_of(model.problem, model.preprocessor), card);
+  model.module =
+      std::make_unique<TabularModule>(read_settings(model.config), shape_of(model.problem, model.preprocessor), card);
   load_state_dict(*model.module, checkpoint.at("state_dict").as_dict(), path);
   return model;
 }

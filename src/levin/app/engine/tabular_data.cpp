@@ -20,7 +20,9 @@ Dataset dataset_of(const TablePreprocessor& preprocessor, const Table& table, co
 }  // namespace
 
 RowSplit split_rows(std::int64_t rows, const DataSettings& settings) {
-  const auto part = [&](double fraction) { return static_cast<std::int64_t>(std::llround(fraction * static_cast<double>(rows))); };
+  const auto part = [&](double fraction) {
+    return static_cast<std::int64_t>(std::llround(fraction * static_cast<double>(rows)));
+  };
   const std::int64_t val = part(settings.val_fraction), test = part(settings.test_fraction);
   const auto check = [&](const char* key, double fraction, std::int64_t count) {
     if (fraction > 0 && count == 0) {
@@ -33,7 +35,10 @@ RowSplit split_rows(std::int64_t rows, const DataSettings& settings) {
   check("data.val_fraction", settings.val_fraction, val);
   check("data.test_fraction", settings.test_fraction, test);
   if (val + test >= rows) {
-    throw Error({.what = "the table has too few rows to split", .value = std::to_string(rows), .where = settings.path, .hint = "use more rows or smaller fractions"});
+    throw Error({.what = "the table has too few rows to split",
+                 .value = std::to_string(rows),
+                 .where = settings.path,
+                 .hint = "use more rows or smaller fractions"});
   }
   const auto order = Rng(static_cast<std::uint64_t>(settings.split_seed), "split").permutation(rows);
   const auto cut = [&](std::int64_t begin, std::int64_t end) {
@@ -59,7 +64,8 @@ Problem problem_of(const Table& table, const Settings& settings) {
   if (settings.task == "regression") {
     if (text) {
       throw Error({.what = "a regression needs numbers as its target",
-                   .value = "texts in column \"" + settings.target + "\", such as " + (target.categories.empty() ? "" : target.categories[0]),
+                   .value = "texts in column \"" + settings.target + "\", such as " +
+                            (target.categories.empty() ? "" : target.categories[0]),
                    .where = settings.data.path,
                    .hint = "use --task classification, or another target"});
     }
@@ -87,7 +93,10 @@ PreparedData prepare(const Table& full_table, const Settings& settings) {
   full_table.raw(settings.target);  // must be there
   const Table table = full_table.drop(settings.data.drop_columns);
   if (!table.contains(settings.target)) {
-    throw Error({.what = "the target is among data.drop_columns", .value = settings.target, .where = {}, .hint = "take it out of the list"});
+    throw Error({.what = "the target is among data.drop_columns",
+                 .value = settings.target,
+                 .where = {},
+                 .hint = "take it out of the list"});
   }
   PreparedData data;
   data.problem = problem_of(table, settings);

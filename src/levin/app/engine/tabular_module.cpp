@@ -18,14 +18,14 @@ TabularModule::TabularModule(const Settings& settings, TabularShape shape, Map c
   std::vector<nn::EmbeddingSize> embeddings;
   for (const std::int64_t n : shape_.cardinalities) embeddings.push_back({.cardinality = n});
   net_ = register_module("net", nn::MLP(nn::MLPOptions{.in = shape_.features,
-                                                        .widths = settings.model.widths,
-                                                        .out = shape_.outputs,
-                                                        .activation = settings.model.activation,
-                                                        .dropout = settings.model.dropout,
-                                                        .norm = settings.model.norm,
-                                                        .skip = settings.model.skip,
-                                                        .init = settings.model.init,
-                                                        .embeddings = std::move(embeddings)}));
+                                                       .widths = settings.model.widths,
+                                                       .out = shape_.outputs,
+                                                       .activation = settings.model.activation,
+                                                       .dropout = settings.model.dropout,
+                                                       .norm = settings.model.norm,
+                                                       .skip = settings.model.skip,
+                                                       .init = settings.model.init,
+                                                       .embeddings = std::move(embeddings)}));
   if (settings.data.noise > 0) noise_.emplace(GaussianNoiseOptions{.std = settings.data.noise});
   if (settings.data.mixup > 0) {
     mixup_.emplace(MixupOptions{.alpha = settings.data.mixup,
@@ -53,7 +53,8 @@ torch::Tensor TabularModule::forward(const Batch& batch) {
 torch::Tensor TabularModule::loss(const torch::Tensor& output, const torch::Tensor& target) const {
   switch (shape_.problem) {
     case Problem::classification: return torch::cross_entropy_loss(output, target);
-    case Problem::binary: return torch::binary_cross_entropy_with_logits(output, target.to(output.scalar_type()).view_as(output));
+    case Problem::binary:
+      return torch::binary_cross_entropy_with_logits(output, target.to(output.scalar_type()).view_as(output));
     case Problem::regression: return torch::mse_loss(output, target);
   }
   return {};
@@ -107,18 +108,24 @@ Optimizers TabularModule::configure_optimizers() {
   const OptimizerSettings& o = optimizer_;
   optim::Optimizer optimizer;
   if (o.name == "sgd") {
-    optimizer = optim::SGD(parameters(), {.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = o.nesterov});
+    optimizer = optim::SGD(
+        parameters(), {.lr = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = o.nesterov});
   } else if (o.name == "adam") {
-    optimizer = optim::Adam(parameters(), {.lr = o.lr, .betas = {o.beta1, o.beta2}, .eps = o.eps, .weight_decay = o.weight_decay});
+    optimizer = optim::Adam(parameters(),
+                            {.lr = o.lr, .betas = {o.beta1, o.beta2}, .eps = o.eps, .weight_decay = o.weight_decay});
   } else {
-    optimizer = optim::AdamW(parameters(), {.lr = o.lr, .betas = {o.beta1, o.beta2}, .eps = o.eps, .weight_decay = o.weight_decay});
+    optimizer = optim::AdamW(parameters(),
+                             {.lr = o.lr, .betas = {o.beta1, o.beta2}, .eps = o.eps, .weight_decay = o.weight_decay});
   }
   const SchedulerSettings& s = scheduler_;
-  if (s.name == "step") return {optimizer, {.scheduler = optim::StepLR(optimizer, {.step_size = s.step_size, .gamma = s.gamma})}};
-  if (s.name == "cosine") return {optimizer, {.scheduler = optim::CosineAnnealingLR(optimizer, {.T_max = s.T_max, .eta_min = s.eta_min})}};
+  if (s.name == "step")
+    return {optimizer, {.scheduler = optim::StepLR(optimizer, {.step_size = s.step_size, .gamma = s.gamma})}};
+  if (s.name == "cosine")
+    return {optimizer, {.scheduler = optim::CosineAnnealingLR(optimizer, {.T_max = s.T_max, .eta_min = s.eta_min})}};
   if (s.name == "plateau") {
     return {optimizer,
-            {.scheduler = optim::ReduceLROnPlateau(optimizer, {.factor = s.factor, .patience = s.patience}), .monitor = plateau_monitor_}};
+            {.scheduler = optim::ReduceLROnPlateau(optimizer, {.factor = s.factor, .patience = s.patience}),
+             .monitor = plateau_monitor_}};
   }
   return optimizer;
 }

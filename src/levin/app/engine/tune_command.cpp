@@ -17,6 +17,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -32,7 +33,8 @@ class InterruptWatch {
  public:
   InterruptWatch()
       : thread_([this](std::stop_token done) {
-          while (!done.stop_requested() && !interrupt_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+          while (!done.stop_requested() && !interrupt_requested())
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
           if (!done.stop_requested()) source_.request_stop();
         }) {}
   std::stop_token token() const { return source_.get_token(); }
@@ -51,9 +53,10 @@ struct Goal {
 Goal goal_of(const Settings& settings, Problem problem) {
   const std::string prefix = settings.data.val_fraction > 0 ? "val_" : "train_";
   Goal goal{settings.tune.metric, Mode::min};
-  if (goal.metric == "auto") goal.metric = prefix + (prefix == "val_" && problem != Problem::regression ? "acc" : "loss");
+  if (goal.metric == "auto") goal.metric = prefix + "loss";
   const bool rises = goal.metric.ends_with("_acc") || goal.metric.ends_with("_r2");
-  goal.mode = settings.tune.direction == "maximize" || (settings.tune.direction == "auto" && rises) ? Mode::max : Mode::min;
+  goal.mode =
+      settings.tune.direction == "maximize" || (settings.tune.direction == "auto" && rises) ? Mode::max : Mode::min;
   std::vector<std::string> known{"train_loss"};
   if (prefix == "val_") {
     known.push_back("val_loss");
@@ -62,7 +65,10 @@ Goal goal_of(const Settings& settings, Problem problem) {
     }
   }
   if (std::find(known.begin(), known.end(), goal.metric) == known.end()) {
-    throw Error({.what = "no training logs this metric", .value = "\"" + goal.metric + "\"", .where = "tune.metric", .hint = did_you_mean(goal.metric, known)});
+    throw Error({.what = "no training logs this metric",
+                 .value = "\"" + goal.metric + "\"",
+                 .where = "tune.metric",
+                 .hint = did_you_mean(goal.metric, known)});
   }
   return goal;
 }
@@ -96,10 +102,12 @@ struct Outcome {
 };
 
 /** Trains one configuration; `callbacks` see its epochs. Throws Error when the training diverges. */
-Outcome train(const Map& config, std::int64_t seed, DataCache& cache, const Goal& goal, std::vector<Callback> callbacks) {
+Outcome train(const Map& config, std::int64_t seed, DataCache& cache, const Goal& goal,
+              std::vector<Callback> callbacks) {
   const Settings settings = read_settings(config);
   at::set_num_threads(static_cast<int>(settings.trainer.num_threads));
-  Outcome out{.model = nullptr, .data = cache.get(settings), .best = BestEpoch(goal.metric, goal.mode), .trainer = nullptr};
+  Outcome out{
+      .model = nullptr, .data = cache.get(settings), .best = BestEpoch(goal.metric, goal.mode), .trainer = nullptr};
   {
     // torch's generator is the process's: seeding and drawing the weights must not mix with another trial's.
     static std::mutex generator;
@@ -130,6 +138,19 @@ Outcome train(const Map& config, std::int64_t seed, DataCache& cache, const Goal
 Map untuned(Map config, const std::vector<SearchedSetting>& searched) {
   for (const auto& entry : searched) set_nested(config, entry.key, schema_for(Command::tune)->at(entry.key).fallback);
   return config;
+}
+
+/** The searched settings' defaults, as far as they lie in the space. */
+Map defaults_within(const std::vector<SearchedSetting>& searched) {
+  Map defaults;
+  for (const auto& entry : searched) {
+    const Value& fallback = schema_for(Command::tune)->at(entry.key).fallback;
+    const bool fits = entry.distribution.is_categorical()
+                          ? std::count(entry.distribution.choices().begin(), entry.distribution.choices().end(), fallback) > 0
+                          : fallback.is_number() && entry.distribution.contains(fallback.as_double());
+    if (fits) defaults[entry.key] = fallback;
+  }
+  return defaults;
 }
 
 /** The same data and budget for a model without hidden layers. */
@@ -174,20 +195,26 @@ int run_tune(const Request& request) {
 
   const std::string folder = make_run_folder(request, fixed, with_distributions(request.config, searched));
   const std::string storage = fixed.tune.storage.value_or("sqlite:///" + folder + "/study.db");
-  const std::string study_name = fixed.tune.study_name.value_or(fixed.name.empty() ? "tune-" + stem(fixed.data.path) : fixed.name);
-  auto study = tune::create_study({.storage = storage,
-                                   .sampler = sampler_of(fixed, searched),
-                                   .pruner = pruner_of(fixed),
-                                   .study_name = study_name,
-                                   .direction = goal.mode == Mode::max ? tune::Direction::maximize : tune::Direction::minimize,
-                                   .load_if_exists = true});
+  const std::string study_name =
+      fixed.tune.study_name.value_or(fixed.name.empty() ? "tune-" + stem(fixed.data.path) : fixed.name);
+  auto study =
+      tune::create_study({.storage = storage,
+                          .sampler = sampler_of(fixed, searched),
+                          .pruner = pruner_of(fixed),
+                          .study_name = study_name,
+                          .direction = goal.mode == Mode::max ? tune::Direction::maximize : tune::Direction::minimize,
+                          .load_if_exists = true});
   study.set_user_attr("metric", goal.metric);
   const std::size_t before = study.trials({tune::TrialState::complete}).size();
   std::string budget = fixed.tune.trials ? std::to_string(*fixed.tune.trials) + " trials" : "";
   if (fixed.tune.timeout) budget += (budget.empty() ? "" : " or ") + format_duration(*fixed.tune.timeout);
-  console::info("tuning " + goal.metric + " of \"" + fixed.target + "\" (" + std::string(name_of(base_data->problem)) + ", " +
-                std::to_string(base_data->train.size()) + " training rows) over " + std::to_string(searched.size()) + " settings, for " +
-                budget + (before > 0 ? "; the study goes on after " + std::to_string(before) + " complete trials" : ""));
+  console::info("tuning " + goal.metric + " of \"" + fixed.target + "\" (" + std::string(name_of(base_data->problem)) +
+                ", " + std::to_string(base_data->train.size()) + " training rows) over " +
+                std::to_string(searched.size()) + " settings, for " + budget +
+                (before > 0 ? "; the study goes on after " + std::to_string(before) + " complete trials" : ""));
+
+  // The defaults are tried first, so that a search never ends below them.
+  if (before == 0 && fixed.tune.sampler != "grid") study.enqueue_trial(defaults_within(searched));
 
   // The best model so far lies on the disk at any moment.
   std::mutex best_mutex;
@@ -209,7 +236,8 @@ int run_tune(const Request& request) {
   study.optimize(
       [&](tune::Trial& trial) {
         const Map config = settings_of_trial(trial, searched, base);
-        Outcome outcome = train(config, fixed.seed + trial.number(), cache, goal, {tune::PruningCallback(trial, goal.metric)});
+        Outcome outcome =
+            train(config, fixed.seed + trial.number(), cache, goal, {tune::PruningCallback(trial, goal.metric)});
         if (outcome.trainer->interrupted()) throw tune::TrialPruned("interrupted");
         for (const auto& [name, value] : outcome.best->metrics()) trial.set_user_attr(name, value);
         trial.set_user_attr("epoch", outcome.best->epoch());
@@ -226,10 +254,13 @@ int run_tune(const Request& request) {
   const auto trials = study.trials();
   std::map<tune::TrialState, std::size_t> counts;
   for (const auto& trial : trials) ++counts[trial.state];
-  std::cout << '\n' << trials.size() << " trials: " << counts[tune::TrialState::complete] << " complete, " << counts[tune::TrialState::pruned]
-            << " pruned, " << counts[tune::TrialState::fail] << " failed\n";
+  std::cout << '\n'
+            << trials.size() << " trials: " << counts[tune::TrialState::complete] << " complete, "
+            << counts[tune::TrialState::pruned] << " pruned, " << counts[tune::TrialState::fail] << " failed\n";
   if (counts[tune::TrialState::complete] == 0) {
-    console::warning("no trial was completed: give more time with --tune.timeout, or look at levin study trials --storage " + shell_word(storage));
+    console::warning(
+        "no trial was completed: give more time with --tune.timeout, or look at levin study trials --storage " +
+        shell_word(storage));
     return interrupt_requested() ? kInterrupted : 1;
   }
   const auto best = study.best_trial();
@@ -244,8 +275,10 @@ int run_tune(const Request& request) {
 
   const bool interrupted = interrupt_requested();
   request_interrupt(false);  // what follows takes a second; the next Ctrl-C still ends it
-  TextTable comparison(base_data->problem == Problem::regression ? std::vector<std::string>{"model", "val rmse", "val r2", "test rmse", "test r2"}
-                                                                 : std::vector<std::string>{"model", "val accuracy", "val loss", "test accuracy", "test loss"});
+  TextTable comparison(
+      base_data->problem == Problem::regression
+          ? std::vector<std::string>{"model", "val rmse", "val r2", "test rmse", "test r2"}
+          : std::vector<std::string>{"model", "val accuracy", "val loss", "test accuracy", "test loss"});
   const auto add_row = [&](const std::string& name, TabularModule& model, const PreparedData& data) {
     TrainerOptions options = trainer_options(fixed);
     options.enable_progress_bar = false;
@@ -258,16 +291,19 @@ int run_tune(const Request& request) {
     };
     const bool numbers = data.problem == Problem::regression;
     const std::string first = numbers ? "rmse" : "acc", second = numbers ? "r2" : "loss";
-    comparison.add_row({name, cell(val, "val_" + first), cell(val, "val_" + second), cell(test, "test_" + first), cell(test, "test_" + second)});
+    comparison.add_row({name, cell(val, "val_" + first), cell(val, "val_" + second), cell(test, "test_" + first),
+                        cell(test, "test_" + second)});
   };
   const Value* kept = best.user_attrs.find("checkpoint");
   const std::string checkpoint = kept ? kept->as_string() : "";
   if (!checkpoint.empty() && std::filesystem::exists(checkpoint)) {
     LoadedModel tuned = load_model(checkpoint);
-    add_row("tuned (trial " + std::to_string(best.number) + ")", *tuned.module, *cache.get(read_settings(tuned.config)));
+    add_row("tuned (trial " + std::to_string(best.number) + ")", *tuned.module,
+            *cache.get(read_settings(tuned.config)));
   }
   if (!interrupted) {
-    for (const auto& [name, config] : {std::pair<std::string, Map>{"untuned default", base}, {"linear baseline", linear(base)}}) {
+    for (const auto& [name, config] :
+         {std::pair<std::string, Map>{"untuned default", base}, {"linear baseline", linear(base)}}) {
       try {
         Outcome outcome = train(config, fixed.seed, cache, goal, {});
         add_row(name, *outcome.model, *outcome.data);
@@ -279,12 +315,13 @@ int run_tune(const Request& request) {
   if (!comparison.empty()) std::cout << '\n' << comparison.to_string();
 
   const std::string program = shell_word(request.executable.string());
-  std::cout << "\nbest checkpoint  " << (checkpoint.empty() ? "none" : checkpoint) << "\nbest settings    " << folder << "/best.yaml\n\nnext:\n  "
-            << program << " predict --ckpt_path " << shell_word(checkpoint) << " --data NEW.csv --out pred.csv\n  " << program
-            << " study trials --storage " << shell_word(storage) << " --study " << shell_word(study_name) << "\n  " << program
-            << " tune --data " << shell_word(fixed.data.path) << " --target " << shell_word(fixed.target) << " --tune.storage "
-            << shell_word(storage) << " --tune.study_name " << shell_word(study_name) << "    # search on\n  " << program
-            << " fit --config " << shell_word(folder + "/best.yaml") << "\n";
+  std::cout << "\nbest checkpoint  " << (checkpoint.empty() ? "none" : checkpoint) << "\nbest settings    " << folder
+            << "/best.yaml\n\nnext:\n  " << program << " predict --ckpt_path " << shell_word(checkpoint)
+            << " --data NEW.csv --out pred.csv\n  " << program << " study trials --storage " << shell_word(storage)
+            << " --study " << shell_word(study_name) << "\n  " << program << " tune --data "
+            << shell_word(fixed.data.path) << " --target " << shell_word(fixed.target) << " --tune.storage "
+            << shell_word(storage) << " --tune.study_name " << shell_word(study_name) << "    # search on\n  "
+            << program << " fit --config " << shell_word(folder + "/best.yaml") << "\n";
   return interrupted ? kInterrupted : 0;
 }
 

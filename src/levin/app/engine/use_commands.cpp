@@ -17,7 +17,10 @@ namespace {
 
 LoadedModel load(const Settings& settings) {
   if (settings.ckpt_path.empty()) {
-    throw Error({.what = "which model is to be used?", .value = {}, .where = {}, .hint = "give --ckpt_path FILE, as levin fit and levin tune print it"});
+    throw Error({.what = "which model is to be used?",
+                 .value = {},
+                 .where = {},
+                 .hint = "give --ckpt_path FILE, as levin fit and levin tune print it"});
   }
   return load_model(settings.ckpt_path);
 }
@@ -31,7 +34,8 @@ int run_test(const Request& request) {
   const std::string& target = model.preprocessor.options().target;
   table.raw(target);  // without it there is nothing to compare with
   Trainer trainer(trainer_options(settings));
-  const Map metrics = trainer.test(*model.module, eval_loader(levin::TensorDataset(model.preprocessor.transform(table))), {.verbose = false});
+  const Map metrics = trainer.test(
+      *model.module, eval_loader(levin::TensorDataset(model.preprocessor.transform(table))), {.verbose = false});
   TextTable results({"metric", "value"});
   for (const auto& [name, value] : metrics) results.add_row({name, show(value.as_double())});
   std::cout << results.to_string();
@@ -45,7 +49,8 @@ int run_predict(const Request& request) {
   const std::string& target = model.preprocessor.options().target;
   if (table.contains(target)) table = table.drop(target);
   Trainer trainer(trainer_options(settings));
-  const auto batches = trainer.predict(*model.module, eval_loader(levin::TensorDataset(model.preprocessor.transform(table))));
+  const auto batches =
+      trainer.predict(*model.module, eval_loader(levin::TensorDataset(model.preprocessor.transform(table))));
   std::vector<at::Tensor> parts;
   for (const Batch& batch : batches) parts.push_back(batch[0]);
   const at::Tensor outputs = at::cat(parts).to(at::kDouble).contiguous();

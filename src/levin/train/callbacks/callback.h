@@ -54,7 +54,8 @@ class LEVIN_API CallbackImpl {
 
   /** Checkpoint callbacks run after all others, so that they save what the others have done. */
   virtual bool is_checkpoint() const { return false; }
-  /** Callbacks that act on logged metrics see on_train_epoch_end after the module, so that they know its last values. */
+  /** Callbacks that act on logged metrics see on_train_epoch_end after the module, so that they know its last values.
+   */
   virtual bool monitors() const { return is_checkpoint(); }
   virtual bool is_progress_bar() const { return false; }
 };
@@ -79,7 +80,7 @@ template <std::derived_from<CallbackImpl> Impl>
 class CallbackHolder : public Callback {
  public:
   template <class... Args>
-    requires std::constructible_from<Impl, Args...>
+  requires std::constructible_from<Impl, Args...>
   explicit CallbackHolder(Args&&... args) : CallbackHolder(std::make_shared<Impl>(std::forward<Args>(args)...)) {}
 
   Impl* operator->() const { return static_cast<Impl*>(Callback::operator->()); }

@@ -16,9 +16,11 @@ EarlyStoppingImpl::EarlyStoppingImpl(EarlyStoppingOptions options)
   const auto fail = [](const char* what, const std::string& value, const char* hint) {
     throw Error({.what = what, .value = value, .where = "EarlyStopping", .hint = hint});
   };
-  if (options_.monitor.empty()) fail("monitor must name a logged metric", "\"\"", "for instance .monitor = \"val_loss\"");
+  if (options_.monitor.empty())
+    fail("monitor must name a logged metric", "\"\"", "for instance .monitor = \"val_loss\"");
   if (options_.patience < 0) fail("patience must be at least 0", std::to_string(options_.patience), "");
-  if (!(options_.min_delta >= 0)) fail("min_delta must be at least 0", format_double(options_.min_delta), "the direction comes from .mode");
+  if (!(options_.min_delta >= 0))
+    fail("min_delta must be at least 0", format_double(options_.min_delta), "the direction comes from .mode");
 }
 
 bool EarlyStoppingImpl::checks_after_training(const Trainer& trainer) const {
@@ -26,7 +28,8 @@ bool EarlyStoppingImpl::checks_after_training(const Trainer& trainer) const {
 }
 
 void EarlyStoppingImpl::on_validation_end(Trainer& trainer, Module&) {
-  if (!trainer.sanity_checking() && trainer.num_training_batches() > 0 && !checks_after_training(trainer)) check(trainer);
+  if (!trainer.sanity_checking() && trainer.num_training_batches() > 0 && !checks_after_training(trainer))
+    check(trainer);
 }
 
 void EarlyStoppingImpl::on_train_epoch_end(Trainer& trainer, Module&) {
@@ -37,7 +40,8 @@ void EarlyStoppingImpl::check(Trainer& trainer) {
   if (!options_.strict && !trainer.find_metric(options_.monitor)) return;
   const double score = trainer.metric(options_.monitor, "EarlyStopping");
   const auto improved = [&] {
-    return options_.mode == Mode::min ? score < best_score_ - options_.min_delta : score > best_score_ + options_.min_delta;
+    return options_.mode == Mode::min ? score < best_score_ - options_.min_delta
+                                      : score > best_score_ + options_.min_delta;
   };
   const std::string shown = options_.monitor + " = " + format_double(score);
   if (options_.check_finite && !std::isfinite(score)) {
@@ -52,7 +56,8 @@ void EarlyStoppingImpl::check(Trainer& trainer) {
     wait_count_ = 0;
     return;
   } else if (++wait_count_ >= options_.patience) {
-    reason_ = options_.monitor + " did not improve in " + std::to_string(wait_count_) + " checks; best " + format_double(best_score_);
+    reason_ = options_.monitor + " did not improve in " + std::to_string(wait_count_) + " checks; best " +
+              format_double(best_score_);
   } else {
     return;
   }
@@ -63,11 +68,15 @@ void EarlyStoppingImpl::check(Trainer& trainer) {
 
 std::string EarlyStoppingImpl::state_key() const {
   // Lightning's key: class name and the options that make the callback unique.
-  return "EarlyStopping{'monitor': '" + options_.monitor + "', 'mode': '" + (options_.mode == Mode::min ? "min" : "max") + "'}";
+  return "EarlyStopping{'monitor': '" + options_.monitor + "', 'mode': '" +
+         (options_.mode == Mode::min ? "min" : "max") + "'}";
 }
 
 Map EarlyStoppingImpl::state_dict() const {
-  return {{"wait_count", wait_count_}, {"stopped_epoch", stopped_epoch_}, {"best_score", best_score_}, {"patience", options_.patience}};
+  return {{"wait_count", wait_count_},
+          {"stopped_epoch", stopped_epoch_},
+          {"best_score", best_score_},
+          {"patience", options_.patience}};
 }
 
 void EarlyStoppingImpl::load_state_dict(const Map& state) {

@@ -10,15 +10,15 @@
 namespace levin {
 
 struct EarlyStoppingOptions {
-  std::string monitor;             ///< the logged metric, for instance "val_loss"
-  double min_delta = 0.0;          ///< an improvement must be larger than this
-  std::int64_t patience = 3;       ///< checks without improvement before stopping
-  bool verbose = false;            ///< say when the metric improves and why the fit stops
+  std::string monitor;        ///< the logged metric, for instance "val_loss"
+  double min_delta = 0.0;     ///< an improvement must be larger than this
+  std::int64_t patience = 3;  ///< checks without improvement before stopping
+  bool verbose = false;       ///< say when the metric improves and why the fit stops
   Mode mode = Mode::min;
-  bool strict = true;              ///< a metric that was not logged is an error
-  bool check_finite = true;        ///< stop when the metric is NaN or infinite
-  std::optional<double> stopping_threshold = {};    ///< stop as soon as the metric is better than this
-  std::optional<double> divergence_threshold = {};  ///< stop as soon as it is worse than this
+  bool strict = true;                                 ///< a metric that was not logged is an error
+  bool check_finite = true;                           ///< stop when the metric is NaN or infinite
+  std::optional<double> stopping_threshold = {};      ///< stop as soon as the metric is better than this
+  std::optional<double> divergence_threshold = {};    ///< stop as soon as it is worse than this
   std::optional<bool> check_on_train_epoch_end = {};  ///< by default after validation where there is one
 };
 
@@ -54,7 +54,8 @@ class LEVIN_API EarlyStoppingImpl : public CallbackImpl {
 /** See EarlyStoppingImpl. */
 class EarlyStopping : public CallbackHolder<EarlyStoppingImpl> {
  public:
-  explicit EarlyStopping(EarlyStoppingOptions options) : CallbackHolder(std::make_shared<EarlyStoppingImpl>(std::move(options))) {}
+  explicit EarlyStopping(EarlyStoppingOptions options)
+      : CallbackHolder(std::make_shared<EarlyStoppingImpl>(std::move(options))) {}
 };
 
 }  // namespace levin

@@ -33,11 +33,13 @@ void LearningRateMonitorImpl::record(Trainer& trainer, Interval interval) const 
     add(config.name.empty() ? "lr-" + trainer.optimizer().name() : config.name, trainer.optimizer());
     break;  // all schedulers of a run drive one optimizer: one row shows the rate that they make together
   }
-  if (schedulers.empty() && options_.logging_interval.value_or(Interval::epoch) == interval && trainer.has_optimizer()) {
+  if (schedulers.empty() && options_.logging_interval.value_or(Interval::epoch) == interval &&
+      trainer.has_optimizer()) {
     add("lr-" + trainer.optimizer().name(), trainer.optimizer());
   }
   if (values.empty()) return;
-  for (const Logger& logger : trainer.loggers()) logger->log_metrics(values, trainer.current_epoch(), trainer.global_step());
+  for (const Logger& logger : trainer.loggers())
+    logger->log_metrics(values, trainer.current_epoch(), trainer.global_step());
 }
 
 }  // namespace levin

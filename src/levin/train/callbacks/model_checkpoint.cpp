@@ -17,13 +17,18 @@ ModelCheckpointImpl::ModelCheckpointImpl(ModelCheckpointOptions options) : optio
   const auto fail = [](const char* what, const std::string& value, const char* hint) {
     throw Error({.what = what, .value = value, .where = "ModelCheckpoint", .hint = hint});
   };
-  if (options_.save_top_k < -1) fail("save_top_k must be at least -1", std::to_string(options_.save_top_k), "-1 keeps all, 0 none");
+  if (options_.save_top_k < -1)
+    fail("save_top_k must be at least -1", std::to_string(options_.save_top_k), "-1 keeps all, 0 none");
   if (options_.monitor.empty() && options_.save_top_k > 1) {
-    fail("save_top_k ranks files by a metric", std::to_string(options_.save_top_k), "set .monitor, or save_top_k to -1, 0 or 1");
+    fail("save_top_k ranks files by a metric", std::to_string(options_.save_top_k),
+         "set .monitor, or save_top_k to -1, 0 or 1");
   }
-  if (options_.every_n_train_steps < 0) fail("every_n_train_steps must be at least 0", std::to_string(options_.every_n_train_steps), "0 turns it off");
-  if (options_.every_n_epochs < 0) fail("every_n_epochs must be at least 0", std::to_string(options_.every_n_epochs), "0 turns it off");
-  if (options_.filename.find('/') != std::string::npos) fail("filename must not name a folder", "\"" + options_.filename + "\"", "set .dirpath");
+  if (options_.every_n_train_steps < 0)
+    fail("every_n_train_steps must be at least 0", std::to_string(options_.every_n_train_steps), "0 turns it off");
+  if (options_.every_n_epochs < 0)
+    fail("every_n_epochs must be at least 0", std::to_string(options_.every_n_epochs), "0 turns it off");
+  if (options_.filename.find('/') != std::string::npos)
+    fail("filename must not name a folder", "\"" + options_.filename + "\"", "set .dirpath");
 }
 
 void ModelCheckpointImpl::setup(Trainer& trainer, Module&, Stage stage) {
@@ -41,7 +46,8 @@ bool ModelCheckpointImpl::saves_after_training(const Trainer& trainer) const {
 
 void ModelCheckpointImpl::on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) {
   if (options_.every_n_train_steps == 0 || trainer.global_step() == 0) return;
-  if (trainer.global_step() % options_.every_n_train_steps == 0 && trainer.global_step() != last_saved_step_) save(trainer);
+  if (trainer.global_step() % options_.every_n_train_steps == 0 && trainer.global_step() != last_saved_step_)
+    save(trainer);
 }
 
 void ModelCheckpointImpl::on_train_epoch_end(Trainer& trainer, Module&) {
@@ -96,14 +102,17 @@ void ModelCheckpointImpl::save_top_k(Trainer& trainer) {
   const std::string plain = (fs::path(dirpath_) / (name + ".ckpt")).string();
   const std::string path = replaced == plain ? plain : free_path(name);
   kept_.emplace_back(path, score);
-  const bool best = options_.monitor.empty() || std::isnan(best_model_score_) || better(score, best_model_score_, options_.mode);
+  const bool best =
+      options_.monitor.empty() || std::isnan(best_model_score_) || better(score, best_model_score_, options_.mode);
   if (best) {
     best_model_path_ = path;
     best_model_score_ = score;
   }
   trainer.save_checkpoint(path, options_.save_weights_only);
   if (!replaced.empty() && replaced != path) remove(replaced);
-  if (options_.verbose) console::info("saved " + path + (options_.monitor.empty() ? "" : " (" + options_.monitor + " = " + format_double(score) + ")"));
+  if (options_.verbose)
+    console::info("saved " + path +
+                  (options_.monitor.empty() ? "" : " (" + options_.monitor + " = " + format_double(score) + ")"));
 }
 
 // Fills {name} and {name:.3f} with metrics, {epoch} and {step} with the counters.
@@ -161,14 +170,16 @@ void ModelCheckpointImpl::remove(const std::string& path) const {
 
 std::vector<std::pair<std::string, double>> ModelCheckpointImpl::best_k_models() const {
   auto models = kept_;
-  std::stable_sort(models.begin(), models.end(), [&](const auto& a, const auto& b) { return better(a.second, b.second, options_.mode); });
+  std::stable_sort(models.begin(), models.end(),
+                   [&](const auto& a, const auto& b) { return better(a.second, b.second, options_.mode); });
   return models;
 }
 
 std::string ModelCheckpointImpl::state_key() const {
   // Lightning's key, so that its ModelCheckpoint finds the state.
   const auto quoted = [](const std::string& text) { return text.empty() ? std::string("None") : "'" + text + "'"; };
-  return "ModelCheckpoint{'monitor': " + quoted(options_.monitor) + ", 'mode': '" + (options_.mode == Mode::min ? "min" : "max") +
+  return "ModelCheckpoint{'monitor': " + quoted(options_.monitor) + ", 'mode': '" +
+         (options_.mode == Mode::min ? "min" : "max") +
          "', 'every_n_train_steps': " + std::to_string(options_.every_n_train_steps) +
          ", 'every_n_epochs': " + std::to_string(options_.every_n_epochs) + ", 'train_time_interval': None}";
 }
@@ -188,8 +199,8 @@ Map ModelCheckpointImpl::state_dict() const {
 void ModelCheckpointImpl::load_state_dict(const Map& state) {
   // Another folder is another run: its files are not ours to replace.
   if (state.get<std::string>("dirpath") != dirpath_) {
-    console::warning("the checkpoint's ModelCheckpoint wrote to " + state.get<std::string>("dirpath") + ", this one writes to " + dirpath_ +
-                     ": the best model is sought anew");
+    console::warning("the checkpoint's ModelCheckpoint wrote to " + state.get<std::string>("dirpath") +
+                     ", this one writes to " + dirpath_ + ": the best model is sought anew");
     return;
   }
   best_model_path_ = state.get<std::string>("best_model_path");

@@ -13,16 +13,17 @@ namespace levin {
 
 /** Options of ModelCheckpoint. */
 struct ModelCheckpointOptions {
-  std::string dirpath = {};   ///< by default "checkpoints" in the trainer's log_dir
-  std::string filename = {};  ///< with {epoch}, {step} and {metric} filled in, as {val_loss:.3f}; by default "{epoch}-{step}"
-  std::string monitor = {};   ///< the logged metric that ranks files; without one the latest is kept
+  std::string dirpath = {};  ///< by default "checkpoints" in the trainer's log_dir
+  std::string filename =
+      {};  ///< with {epoch}, {step} and {metric} filled in, as {val_loss:.3f}; by default "{epoch}-{step}"
+  std::string monitor = {};  ///< the logged metric that ranks files; without one the latest is kept
   Mode mode = Mode::min;
   bool verbose = false;            ///< say what was saved
   bool save_last = false;          ///< also keep the latest state as last.ckpt
   std::int64_t save_top_k = 1;     ///< how many of the best to keep; -1: all, 0: none
   bool save_on_exception = false;  ///< save exception.ckpt when the run ends in an error
   bool save_weights_only = false;
-  bool auto_insert_metric_name = true;  ///< "epoch=3-step=90" instead of "3-90"
+  bool auto_insert_metric_name = true;   ///< "epoch=3-step=90" instead of "3-90"
   std::int64_t every_n_train_steps = 0;  ///< also save every so many optimizer steps
   std::int64_t every_n_epochs = 1;
   std::optional<bool> save_on_train_epoch_end = {};  ///< by default so when validation runs once an epoch

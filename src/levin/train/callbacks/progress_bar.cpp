@@ -7,7 +7,8 @@
 namespace levin {
 
 void ProgressBarCallbackImpl::start(std::string description, std::optional<std::int64_t> total, std::int64_t initial) {
-  bar_.emplace(ProgressBarOptions{.description = std::move(description), .total = total, .initial = initial, .unit = "batch"});
+  bar_.emplace(
+      ProgressBarOptions{.description = std::move(description), .total = total, .initial = initial, .unit = "batch"});
 }
 
 void ProgressBarCallbackImpl::show_metrics(Trainer& trainer) {

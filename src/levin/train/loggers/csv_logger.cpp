@@ -64,7 +64,8 @@ std::string CSVLoggerImpl::format(const Row& row) const {
   std::string line = std::to_string(row.epoch) + "," + std::to_string(row.step);
   for (const auto& column : columns_) {
     line += ',';
-    const auto it = std::find_if(row.metrics.begin(), row.metrics.end(), [&](const auto& m) { return m.first == column; });
+    const auto it =
+        std::find_if(row.metrics.begin(), row.metrics.end(), [&](const auto& m) { return m.first == column; });
     if (it != row.metrics.end()) line += format_double(it->second);
   }
   return line + '\n';
