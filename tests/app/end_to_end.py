@@ -155,6 +155,13 @@ class Tune(Case):
         trials = levin("study", "trials", "--storage", url, "--format", "csv", cwd=self.cwd).stdout
         self.assertEqual(len(trials.strip().splitlines()), 16)
 
+    def test_embedded_texts(self):
+        penguins = ["--data", DATA / "penguins/penguins.csv", "--target", "target", "--data.categorical", "embedding"]
+        done = levin("tune", *penguins, "--tune.trials", 6, "--trainer.max_epochs", 4, cwd=self.cwd)
+        self.assertIn(" 0 failed", done.stdout)
+        self.assertNotIn("data.mixup", done.stdout)  # codes cannot be blended
+        self.assertIn("onehot", self.error("fit", *penguins, "--data.mixup", 0.2))
+
     def test_given_distributions_and_jobs(self):
         self.write("space.yaml", "optimizer:\n  lr: loguniform(1e-3, 1e-1)\nmodel.width: choice(8, 16)\n")
         done = levin("tune", "--config", "space.yaml", "--data", DATA / "penguins/penguins.csv", "--target", "target",

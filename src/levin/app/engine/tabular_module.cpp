@@ -1,5 +1,6 @@
 #include <levin/app/engine/tabular_module.h>
 
+#include <levin/core/error.h>
 #include <levin/optim/adam.h>
 #include <levin/optim/lr_scheduler.h>
 #include <levin/optim/sgd.h>
@@ -28,6 +29,12 @@ TabularModule::TabularModule(const Settings& settings, TabularShape shape, Map c
                                                        .embeddings = std::move(embeddings)}));
   if (settings.data.noise > 0) noise_.emplace(GaussianNoiseOptions{.std = settings.data.noise});
   if (settings.data.mixup > 0) {
+    if (!shape_.cardinalities.empty()) {
+      throw Error({.what = "mixup blends inputs, and codes of categories cannot be blended",
+                   .value = "data.mixup " + format_double(settings.data.mixup) + " with data.categorical embedding",
+                   .where = {},
+                   .hint = "use --data.categorical onehot, or --data.mixup 0"});
+    }
     mixup_.emplace(MixupOptions{.alpha = settings.data.mixup,
                                 .num_classes = shape_.problem == Problem::classification ? shape_.outputs : 0});
   }

@@ -187,10 +187,13 @@ tune::PrunerRef pruner_of(const Settings& settings) {
 
 int run_tune(const Request& request) {
   const Settings fixed = read_fixed_settings(request.config);
-  const auto searched = searched_settings(request.config, request.provenance);
+  auto searched = searched_settings(request.config, request.provenance);
   const Map base = untuned(request.config, searched);
   DataCache cache(read_csv(fixed.data.path));
   const auto base_data = cache.get(read_settings(base));
+  if (!base_data->preprocessor.cardinalities().empty() && !request.provenance.contains("data.mixup")) {
+    std::erase_if(searched, [](const SearchedSetting& entry) { return entry.key == "data.mixup"; });
+  }
   const Goal goal = goal_of(fixed, base_data->problem);
 
   const std::string folder = make_run_folder(request, fixed, with_distributions(request.config, searched));
