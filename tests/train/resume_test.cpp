@@ -206,5 +206,24 @@ TEST(EarlyStopping, StopsAfterPatienceAndOnNaN) {
   EXPECT_EQ(epochs_run({3, 2, 1, 0, 0, 0}, {.monitor = "score", .patience = 5, .stopping_threshold = 1.5}), 3);
 }
 
+TEST(EarlyStopping, AndCheckpointsLeaveALaterValidationAlone) {
+  TempDir dir;
+  HardNet net;
+  EarlyStopping stopping({.monitor = "val_loss", .patience = 1});
+  ModelCheckpoint best({.dirpath = dir.path(), .save_top_k = -1, .save_on_train_epoch_end = false});
+  auto options = testing::quiet(1);
+  options.enable_checkpointing = true;
+  options.callbacks = {stopping, best};
+  Trainer trainer(options);
+  trainer.fit(net, DataLoader(data(), {.batch_size = 22}), DataLoader(data(), {.batch_size = 22}));
+  const auto waited = stopping->wait_count();
+  const auto saved = best->best_k_models().size();
+  for (int i = 0; i < 3; ++i) trainer.validate(net, DataLoader(data(), {.batch_size = 22}), {.verbose = false});
+  EXPECT_EQ(stopping->wait_count(), waited);
+  EXPECT_FALSE(trainer.should_stop());
+  EXPECT_EQ(best->best_k_models().size(), saved);
+  EXPECT_EQ(trainer.num_training_batches(), 1);
+}
+
 }  // namespace
 }  // namespace levin

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace levin {
 namespace {
@@ -347,7 +348,11 @@ Map Trainer::Impl::evaluate(Stage stage, DataLoader loader, const EvalOptions& e
   } else {
     val_loader = std::move(loader);
     val_log.clear();
-    run_validation(options.limit_val_batches.of(val_loader.size()));
+    // Callbacks that steer a fit tell by the training batches that this is none.
+    const std::int64_t batches_of_fit = std::exchange(num_training_batches, 0);
+    num_val_batches = options.limit_val_batches.of(val_loader.size());
+    run_validation(num_val_batches);
+    num_training_batches = batches_of_fit;
     log = &val_log;
   }
   Map results;
