@@ -65,6 +65,17 @@ std::optional<double> read_in_place(const at::Tensor& value) {
   }
 }
 
+// What gathered on the host and on the device, as one; `device` may be undefined.
+double combined(Reduce reduce, double host, const at::Tensor& device) {
+  if (!device.defined()) return host;
+  const double other = device.item<double>();
+  switch (reduce) {
+    case Reduce::min: return std::min(host, other);
+    case Reduce::max: return std::max(host, other);
+    default: return host + other;
+  }
+}
+
 double identity(Reduce reduce) {
   switch (reduce) {
     case Reduce::min: return std::numeric_limits<double>::infinity();
@@ -232,15 +243,7 @@ double MetricLog::step_value(const Slot& slot) {
 
 double MetricLog::epoch_value(const Slot& slot) {
   if (slot.metric) return slot.metric->compute().item<double>();
-  double total = slot.accumulated;
-  if (slot.accumulated_device.defined()) {
-    const double device = slot.accumulated_device.item<double>();
-    switch (slot.options.reduce_fx) {
-      case Reduce::min: total = std::min(total, device); break;
-      case Reduce::max: total = std::max(total, device); break;
-      default: total += device;
-    }
-  }
+  const double total = combined(slot.options.reduce_fx, slot.accumulated, slot.accumulated_device);
   return slot.options.reduce_fx == Reduce::mean ? total / slot.weight : total;
 }
 
@@ -320,17 +323,10 @@ void MetricLog::clear() {
 std::vector<MetricLog::SlotState> MetricLog::state() const {
   std::vector<SlotState> state;
   for (const Slot& s : slots_) {
-    double accumulated = s.accumulated;
-    if (s.accumulated_device.defined()) {
-      const double device = s.accumulated_device.item<double>();
-      accumulated = s.options.reduce_fx == Reduce::min   ? std::min(accumulated, device)
-                    : s.options.reduce_fx == Reduce::max ? std::max(accumulated, device)
-                                                         : accumulated + device;
-    }
     state.push_back({.name = s.name,
                      .hook = s.hook,
                      .options = s.options,
-                     .accumulated = accumulated,
+                     .accumulated = combined(s.options.reduce_fx, s.accumulated, s.accumulated_device),
                      .weight = s.weight,
                      .last = s.has_last ? step_value(s) : 0.0,
                      .has_last = s.has_last,
