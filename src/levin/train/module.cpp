@@ -1,6 +1,5 @@
 #include <levin/train/module.h>
 
-#include <levin/core/console.h>
 #include <levin/core/error.h>
 #include <levin/train/trainer_impl.h>
 
@@ -23,33 +22,6 @@ void Module::validation_step(const Batch&, std::int64_t) { throw_missing("valida
 void Module::test_step(const Batch&, std::int64_t) { throw_missing("test_step", "test"); }
 Batch Module::predict_step(const Batch&, std::int64_t) { throw_missing("predict_step", "predict"); }
 Optimizers Module::configure_optimizers() { return {}; }
-
-namespace {
-
-// Lightning's rule: outside a run, logging is nothing worse than useless.
-void warn_no_trainer(std::string_view name) {
-  console::warn_once("log(\"" + std::string(name) + "\") has no effect: the module is not in a Trainer's run");
-}
-
-}  // namespace
-
-void Module::log(std::string_view name, const torch::Tensor& value, const LogOptions& options) {
-  if (!trainer_) return warn_no_trainer(name);
-  Trainer::Impl& run = *trainer_->impl_;
-  run.active_log->log(name, value, options, run.context);
-}
-
-void Module::log(std::string_view name, double value, const LogOptions& options) {
-  if (!trainer_) return warn_no_trainer(name);
-  Trainer::Impl& run = *trainer_->impl_;
-  run.active_log->log(name, value, options, run.context);
-}
-
-void Module::log(std::string_view name, const metrics::Metric& metric, const LogOptions& options) {
-  if (!trainer_) return warn_no_trainer(name);
-  Trainer::Impl& run = *trainer_->impl_;
-  run.active_log->log(name, metric, options, run.context);
-}
 
 void Module::save_hyperparameters(const Map& hparams) {
   for (const auto& [key, value] : hparams) hparams_[key] = value;

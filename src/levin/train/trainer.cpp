@@ -382,26 +382,6 @@ std::vector<Batch> Trainer::Impl::predict(DataLoader loader, const EvalOptions& 
   return run_predict(loader, options.limit_predict_batches.of(loader.size()));
 }
 
-void Trainer::Impl::log_to_loggers(const MetricValues& values, std::int64_t step) {
-  if (values.empty()) return;
-  const std::int64_t epoch = std::max<std::int64_t>(progress.epoch.current.ready - 1, 0);
-  for (const Logger& logger : loggers) logger->log_metrics(values, epoch, step);
-}
-
-std::optional<double> Trainer::Impl::find_metric(std::string_view name) const {
-  for (const MetricLog* log : {static_cast<const MetricLog*>(recent_log), &train_log, &val_log, &test_log}) {
-    if (!log) continue;
-    if (const auto value = log->find(name)) return value;
-  }
-  return std::nullopt;
-}
-
-std::vector<std::string> Trainer::Impl::metric_names() const {
-  std::vector<std::string> names;
-  for (const MetricLog* log : {&train_log, &val_log, &test_log}) log->append_names(names);
-  return names;
-}
-
 std::string Trainer::Impl::log_dir() const {
   for (const Logger& logger : loggers) {
     if (auto dir = logger->log_dir(); !dir.empty()) return dir;
@@ -456,32 +436,6 @@ std::vector<Batch> Trainer::predict(ModuleRef model, DataModule& data, EvalOptio
   std::vector<Batch> predictions;
   impl_->run(model, Stage::predict, &data, [&] { predictions = impl_->predict(data.predict_dataloader(), options); });
   return predictions;
-}
-
-double Trainer::metric(std::string_view name, std::string_view wanted_by) const {
-  if (const auto value = impl_->find_metric(name)) return *value;
-  const auto names = impl_->metric_names();
-  throw Error({.what = "no metric was logged under this name",
-               .value = "\"" + std::string(name) + "\"",
-               .where = std::string(wanted_by),
-               .hint = names.empty() ? "log it in a step, for instance log(\"" + std::string(name) + "\", loss)"
-                                     : did_you_mean(name, names)});
-}
-std::optional<double> Trainer::find_metric(std::string_view name) const { return impl_->find_metric(name); }
-
-Map Trainer::callback_metrics() const {
-  Map metrics;
-  for (const auto& name : impl_->metric_names()) {
-    if (const auto value = impl_->find_metric(name)) metrics[name] = *value;
-  }
-  return metrics;
-}
-
-MetricValues Trainer::progress_bar_metrics() const {
-  if (impl_->active_log == &impl_->test_log) return impl_->test_log.progress_bar_values();
-  MetricValues values = impl_->train_log.progress_bar_values();
-  for (auto& value : impl_->val_log.progress_bar_values()) values.push_back(std::move(value));
-  return values;
 }
 
 std::int64_t Trainer::current_epoch() const { return impl_->progress.epoch.current.completed; }
