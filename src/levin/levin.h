@@ -11,6 +11,7 @@
 #include <levin/core/value.h>
 
 #include <levin/data/batch.h>
+#include <levin/data/combined_loader.h>
 #include <levin/data/data_module.h>
 #include <levin/data/dataset.h>
 #include <levin/data/loader.h>

@@ -76,9 +76,69 @@ Batch Batch::with_tensors(Tensors tensors) const {
                  .hint = {}});
   }
   Batch result;
+  if (tensors.size() == tensors_.size()) result.parts_ = parts_;
   result.tensors_ = std::move(tensors);
   result.names_ = names_;
   return result;
+}
+
+Batch Batch::combine(std::span<const Batch> parts, const std::vector<std::string>& names) {
+  if (!names.empty() && names.size() != parts.size()) {
+    throw Error({.what = "combined batches need one name a part",
+                 .value = std::to_string(names.size()) + " names for " + std::to_string(parts.size()) + " parts",
+                 .where = {},
+                 .hint = {}});
+  }
+  Batch result;
+  std::vector<Part> layout;
+  std::vector<std::string> tensor_names;
+  bool any_name = !names.empty();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto& part = parts[i];
+    const auto prefix = (names.empty() ? std::to_string(i) : names[i]) + "/";
+    layout.push_back(
+        {names.empty() ? std::to_string(i) : names[i], result.tensors_.size(), part.tensors_.size(), part.names_});
+    for (std::size_t t = 0; t < part.tensors_.size(); ++t) {
+      const bool named = part.names_ && !(*part.names_)[t].empty();
+      any_name = any_name || named;
+      tensor_names.push_back(named           ? prefix + (*part.names_)[t]
+                             : names.empty() ? std::string()
+                                             : prefix + std::to_string(t));
+      result.tensors_.push_back(part.tensors_[t]);
+    }
+  }
+  if (any_name) {
+    check_names(tensor_names);
+    result.names_ = std::make_shared<const std::vector<std::string>>(std::move(tensor_names));
+  }
+  result.parts_ = std::make_shared<const std::vector<Part>>(std::move(layout));
+  return result;
+}
+
+Batch Batch::part(std::int64_t index) const {
+  if (index < 0 || index >= num_parts()) {
+    throw Error({.what = "a batch of " + std::to_string(num_parts()) + " parts has none at this index",
+                 .value = std::to_string(index),
+                 .where = {},
+                 .hint = parts_ ? "" : "only batches of a combined loader have parts"});
+  }
+  const auto& part = (*parts_)[static_cast<std::size_t>(index)];
+  Batch result;
+  result.tensors_.append(tensors_.begin() + part.begin, tensors_.begin() + part.begin + part.count);
+  result.names_ = part.names;
+  return result;
+}
+
+Batch Batch::part(std::string_view name) const {
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < num_parts(); ++i) {
+    names.push_back((*parts_)[static_cast<std::size_t>(i)].name);
+    if (names.back() == name) return part(i);
+  }
+  throw Error({.what = "a batch has no part of this name",
+               .value = std::string(name),
+               .where = {},
+               .hint = parts_ ? did_you_mean(name, names) : "only batches of a combined loader have parts"});
 }
 
 void Batch::push_back(at::Tensor tensor) {

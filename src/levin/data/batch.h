@@ -69,6 +69,18 @@ class LEVIN_API Batch {
   /** The same names over other tensors, as many; names are shared, not copied. */
   Batch with_tensors(Tensors tensors) const;
 
+  /**
+   * Several batches as one: their tensors in order, each batch still there as a `part`. With names of the parts the
+   * tensors are called "part/name"; without, "0/name" where a tensor has a name and "" where it has none.
+   */
+  static Batch combine(std::span<const Batch> parts, const std::vector<std::string>& names = {});
+  /** How many batches were combined to this one; 0 for a plain batch. */
+  std::int64_t num_parts() const noexcept { return parts_ ? static_cast<std::int64_t>(parts_->size()) : 0; }
+  /** One of the batches that were combined, with the names it had; throws Error when there is no such part. */
+  Batch part(std::int64_t index) const;
+  Batch part(int index) const { return part(std::int64_t{index}); }
+  Batch part(std::string_view name) const;
+
   void reserve(std::int64_t tensors) { tensors_.reserve(static_cast<std::size_t>(tensors)); }
   void push_back(at::Tensor tensor);
   void push_back(std::string name, at::Tensor tensor);
@@ -90,6 +102,12 @@ class LEVIN_API Batch {
 
   Tensors tensors_;
   std::shared_ptr<const std::vector<std::string>> names_;  // shared by the batches of a loader; null: no names
+  struct Part {
+    std::string name;
+    std::size_t begin = 0, count = 0;  // of its tensors
+    std::shared_ptr<const std::vector<std::string>> names;
+  };
+  std::shared_ptr<const std::vector<Part>> parts_;  // null: a plain batch
 };
 
 }  // namespace levin

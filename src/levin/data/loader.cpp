@@ -1,94 +1,93 @@
 #include <levin/data/loader.h>
 
 #include <levin/core/error.h>
-#include <levin/core/rng.h>
-#include <levin/data/seed.h>
-
-#include <algorithm>
-#include <numeric>
-#include <vector>
+#include <levin/data/map_loader_impl.h>
 
 namespace levin {
 
-struct DataLoader::State {
-  Dataset dataset;
-  DataLoaderOptions options;
-  std::int64_t samples = 0;
-  std::int64_t batches = 0;
-
-  std::int64_t epoch = 0;
-  std::int64_t batch = 0;           // batches of the epoch given
-  bool finished = false;            // the end of the epoch was seen: a loop starts the next one
-  bool looped = false;              // a loop began here: the next one starts the next epoch
-  std::uint64_t loop = 0;           // which begin() owns the position
-  std::vector<std::int64_t> order;  // shuffled: the epoch's permutation; else the indices of one batch
-  std::int64_t order_epoch = -1;    // the epoch that a permutation belongs to
-
-  void go_to(std::int64_t new_epoch) {
-    epoch = new_epoch;
-    batch = 0;
-    finished = false;
-    looped = false;
+std::string_view to_string(CombineMode mode) {
+  switch (mode) {
+    case CombineMode::min_size: return "min_size";
+    case CombineMode::max_size_cycle: return "max_size_cycle";
+    case CombineMode::max_size: return "max_size";
+    case CombineMode::sequential: return "sequential";
+    case CombineMode::interleaved: return "interleaved";
   }
-
-  std::span<const std::int64_t> batch_indices() {
-    const auto begin = batch * options.batch_size;
-    const auto count = static_cast<std::size_t>(std::min(options.batch_size, samples - begin));
-    if (!options.shuffle) {
-      order.resize(count);
-      std::iota(order.begin(), order.end(), begin);
-      return order;
-    }
-    if (order_epoch != epoch) {
-      order = Rng(*options.seed, "shuffle", static_cast<std::uint64_t>(epoch)).permutation(samples);
-      order_epoch = epoch;
-    }
-    return std::span(order).subspan(static_cast<std::size_t>(begin), count);
-  }
-
-  bool next(Batch& result) {
-    if (batch >= batches) {
-      finished = true;
-      return false;
-    }
-    result = dataset.get_batch(batch_indices());
-    ++batch;
-    return true;
-  }
-};
-
-DataLoader::DataLoader(Dataset dataset, DataLoaderOptions options) : state_(std::make_shared<State>()) {
-  if (options.batch_size < 1) {
-    throw Error({.what = "a batch size must be at least 1",
-                 .value = std::to_string(options.batch_size),
-                 .where = "DataLoader .batch_size",
-                 .hint = {}});
-  }
-  state_->samples = dataset.size();
-  state_->batches = options.drop_last
-                        ? state_->samples / options.batch_size
-                        : state_->samples / options.batch_size + (state_->samples % options.batch_size > 0);
-  if (!options.seed) options.seed = mix_seed(current_seed(), stable_hash("DataLoader"));
-  state_->dataset = std::move(dataset);
-  state_->options = options;
+  return "";
 }
 
-std::int64_t DataLoader::size() const { return checked().batches; }
-const Dataset& DataLoader::dataset() const { return checked().dataset; }
-const DataLoaderOptions& DataLoader::options() const { return checked().options; }
-std::int64_t DataLoader::epoch() const { return checked().epoch; }
-std::int64_t DataLoader::batches_given() const { return checked().batch; }
+LoaderImpl::~LoaderImpl() = default;
 
-void DataLoader::begin_epoch(std::int64_t epoch) {
-  auto& state = checked();
+void LoaderImpl::begin_epoch(std::int64_t epoch) {
   if (epoch < 0) {
     throw Error({.what = "epochs count from 0", .value = std::to_string(epoch), .where = {}, .hint = {}});
   }
-  ++state.loop;
-  state.go_to(epoch);
+  ++loop_;
+  epoch_ = epoch;
+  given_ = 0;
+  finished_ = false;
+  looped_ = false;
+  start_epoch();
 }
 
-bool DataLoader::next(Batch& batch) { return checked().next(batch); }
+bool LoaderImpl::next(Batch& batch) {
+  if (finished_ || !fetch(batch)) {
+    finished_ = true;
+    return false;
+  }
+  ++given_;
+  return true;
+}
+
+std::uint64_t LoaderImpl::begin_loop() {
+  // A position that load_state or begin_epoch has set is where the loop runs; else it is the next epoch's turn.
+  if (finished_ || looped_) begin_epoch(epoch_ + 1);
+  looped_ = true;
+  return ++loop_;
+}
+
+Map LoaderImpl::position() const { return {{"epoch", epoch_}, {"batch", given_}, {"finished", finished_}}; }
+
+void LoaderImpl::load_position(const Map& state) {
+  const auto epoch = state.get<std::int64_t>("epoch");
+  const auto batch = state.get<std::int64_t>("batch");
+  const auto finished = state.get<bool>("finished");
+  const auto batches = size();
+  if (epoch < 0 || batch < 0 || (!finished && batches && batch > *batches)) {
+    throw Error({.what = "a saved loader position does not exist",
+                 .value = "epoch " + std::to_string(epoch) + ", batch " + std::to_string(batch),
+                 .where = {},
+                 .hint = {}});
+  }
+  epoch_ = epoch;
+  given_ = finished && batches ? *batches : batch;
+  finished_ = finished;
+  looped_ = false;
+  ++loop_;
+}
+
+const Dataset& LoaderImpl::dataset() const {
+  throw Error({.what = "this loader does not stand on one dataset", .value = {}, .where = {}, .hint = "see parts()"});
+}
+
+const DataLoaderOptions& LoaderImpl::options() const {
+  throw Error({.what = "this loader has no options of its own", .value = {}, .where = {}, .hint = "see parts()"});
+}
+
+std::span<const DataLoader> LoaderImpl::parts() const { return {}; }
+CombineMode LoaderImpl::mode() const { return CombineMode::sequential; }
+std::int64_t LoaderImpl::dataloader_idx() const { return 0; }
+
+DataLoader::DataLoader(Dataset dataset, DataLoaderOptions options)
+    : impl_(std::make_shared<MapLoader>(std::move(dataset), std::move(options))) {}
+
+std::int64_t DataLoader::size() const {
+  if (const auto batches = impl().size()) return *batches;
+  throw Error({.what = "nobody knows the number of batches of this loader before its end",
+               .value = {},
+               .where = {},
+               .hint = "ask has_size() first; at_end() tells whether a batch was the last"});
+}
 
 std::optional<Batch> DataLoader::next() {
   std::optional<Batch> batch(std::in_place);
@@ -96,57 +95,7 @@ std::optional<Batch> DataLoader::next() {
   return batch;
 }
 
-Map DataLoader::state() const {
-  const auto& state = checked();
-  // The seed as a signed integer of the same bits: what a Value and a pickle hold.
-  return {{"seed", static_cast<std::int64_t>(*state.options.seed)},
-          {"epoch", state.epoch},
-          {"batch", state.batch},
-          {"finished", state.finished},
-          {"dataset_size", state.samples},
-          {"batch_size", state.options.batch_size},
-          {"shuffle", state.options.shuffle},
-          {"drop_last", state.options.drop_last}};
-}
-
-void DataLoader::load_state(const Map& saved) {
-  auto& state = checked();
-  const auto seed = static_cast<std::uint64_t>(saved.get<std::int64_t>("seed"));
-  const auto epoch = saved.get<std::int64_t>("epoch");
-  const auto batch = saved.get<std::int64_t>("batch");
-  const auto finished = saved.get<bool>("finished");
-  const bool inside = batch > 0 && !finished;
-  const Map here = this->state();
-  for (const auto* key : {"dataset_size", "batch_size", "shuffle", "drop_last"}) {
-    if (inside && !(saved.at(key) == here.at(key))) {
-      throw Error({.what = "a loader cannot go on within an epoch with another " + std::string(key),
-                   .value = saved.at(key).to_string() + " when saved, " + here.at(key).to_string() + " now",
-                   .where = {},
-                   .hint = "set it as it was, or resume from the end of an epoch"});
-    }
-  }
-  if (epoch < 0 || batch < 0 || (inside && batch > state.batches)) {
-    throw Error({.what = "a saved loader position does not exist",
-                 .value = "epoch " + std::to_string(epoch) + ", batch " + std::to_string(batch),
-                 .where = {},
-                 .hint = {}});
-  }
-  if (seed != *state.options.seed) state.order_epoch = -1;
-  state.options.seed = seed;
-  state.epoch = epoch;
-  state.batch = finished ? state.batches : batch;
-  state.finished = finished;
-  state.looped = false;
-  ++state.loop;
-}
-
-DataLoader::Iterator DataLoader::begin() {
-  auto& state = checked();
-  // A position that load_state or begin_epoch has set is where the loop runs; else it is the next epoch's turn.
-  if (state.finished || state.looped) state.go_to(state.epoch + 1);
-  state.looped = true;
-  return Iterator(*this, ++state.loop);
-}
+DataLoader::Iterator DataLoader::begin() { return Iterator(*this, impl().begin_loop()); }
 
 void DataLoader::throw_undefined() {
   throw Error({.what = "an undefined data loader was used",
@@ -156,7 +105,7 @@ void DataLoader::throw_undefined() {
 }
 
 DataLoader::Iterator& DataLoader::Iterator::operator++() {
-  if (loader_.checked().loop != loop_) {
+  if (loader_.impl().current_loop() != loop_) {
     throw Error({.what = "a data loader was started again while a loop ran over it",
                  .value = {},
                  .where = {},

@@ -1,4 +1,4 @@
-// DataLoader: a dataset's samples as batches, epoch after epoch, from a position that can be saved.
+// DataLoader: batches epoch after epoch, from a position that can be saved.
 #pragma once
 
 #include <levin/core/export.h>
@@ -11,6 +11,8 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string_view>
 
 namespace levin {
 
@@ -21,6 +23,77 @@ struct DataLoaderOptions {
   bool drop_last = false;  ///< leave out a last batch that is smaller than batch_size
   /** Decides the order of every epoch; by default derived from current_seed() when the loader is made. */
   std::optional<std::uint64_t> seed;
+};
+
+/** How a CombinedLoader goes through its parts. */
+enum class CombineMode {
+  min_size,        ///< a batch of every part at once, until the shortest ends
+  max_size_cycle,  ///< a batch of every part at once, until the longest ends; shorter ones start again
+  max_size,        ///< a batch of every part at once, until the longest ends; ended ones give an empty part
+  sequential,      ///< one part after the other
+  interleaved,     ///< a batch of one part at a time, in turns, until all have ended
+};
+
+/** "min_size", "max_size_cycle", ... */
+LEVIN_API std::string_view to_string(CombineMode mode);
+
+class DataLoader;
+
+/**
+ * What a loader of one's own implements; `DataLoader(std::make_shared<MyLoader>(...))` makes it one. The base keeps
+ * the position: which epoch, how many batches were given, whether the end was seen.
+ */
+class LEVIN_API LoaderImpl {
+ public:
+  LoaderImpl() = default;
+  LoaderImpl(const LoaderImpl&) = delete;
+  LoaderImpl& operator=(const LoaderImpl&) = delete;
+  virtual ~LoaderImpl();
+
+  std::int64_t epoch() const noexcept { return epoch_; }
+  std::int64_t batches_given() const noexcept { return given_; }
+  bool finished() const noexcept { return finished_; }
+
+  void begin_epoch(std::int64_t epoch);
+  bool next(Batch& batch);
+  std::uint64_t begin_loop();  // the number of a new loop over the loader
+  std::uint64_t current_loop() const noexcept { return loop_; }
+
+  /** Batches an epoch; nullopt when nobody knows before its end. */
+  virtual std::optional<std::int64_t> size() const = 0;
+  /** Whether the epoch has no further batch; may have to read one ahead. */
+  virtual bool at_end() = 0;
+  /** The position as {epoch, batch, finished} (`position`) and whatever else decides the batches to come. */
+  virtual Map state() const = 0;
+  virtual void load_state(const Map& state) = 0;
+  /** The same data in an order that every epoch repeats. */
+  virtual std::shared_ptr<LoaderImpl> sequential_copy() const = 0;
+
+  /** For loaders over one dataset. */
+  virtual const Dataset& dataset() const;
+  virtual const DataLoaderOptions& options() const;
+  /** For combined loaders. */
+  virtual std::span<const DataLoader> parts() const;
+  virtual CombineMode mode() const;
+  virtual std::int64_t dataloader_idx() const;
+
+ protected:
+  /** Makes ready for batch 0 of `epoch()`. */
+  virtual void start_epoch() = 0;
+  /** The batch after the `batches_given()` first ones of the epoch; false at its end. */
+  virtual bool fetch(Batch& batch) = 0;
+
+  /** {epoch, batch, finished}. */
+  Map position() const;
+  /** Takes the position from a state; throws Error for an impossible one. */
+  void load_position(const Map& state);
+
+ private:
+  std::int64_t epoch_ = 0;
+  std::int64_t given_ = 0;
+  bool finished_ = false;   // the end of the epoch was seen: a loop starts the next one
+  bool looped_ = false;     // a loop began here: the next one starts the next epoch
+  std::uint64_t loop_ = 0;  // which loop owns the position
 };
 
 /**
@@ -35,55 +108,77 @@ struct DataLoaderOptions {
 class LEVIN_API DataLoader {
  public:
   DataLoader() = default;
-  /** Throws Error when the dataset is undefined or batch_size is below 1. */
+  /** Throws Error when the dataset is undefined or an option makes no sense. */
   DataLoader(Dataset dataset, DataLoaderOptions options = {});
+  /** A loader of another kind. */
+  explicit DataLoader(std::shared_ptr<LoaderImpl> impl) : impl_(std::move(impl)) {}
 
-  bool defined() const noexcept { return state_ != nullptr; }
+  bool defined() const noexcept { return impl_ != nullptr; }
   explicit operator bool() const noexcept { return defined(); }
 
-  /** Batches an epoch. */
+  /** Whether the number of batches is known before the end of an epoch. */
+  bool has_size() const { return impl().size().has_value(); }
+  /** Batches an epoch; throws Error when that is not known. */
   std::int64_t size() const;
-  const Dataset& dataset() const;
+  /** Throws Error for a combined loader, as `options` does: its parts have them. */
+  const Dataset& dataset() const { return impl().dataset(); }
   /** The options, with the seed in use. */
-  const DataLoaderOptions& options() const;
+  const DataLoaderOptions& options() const { return impl().options(); }
 
   /** Goes to the start of `epoch` (from 0). */
-  void begin_epoch(std::int64_t epoch);
+  void begin_epoch(std::int64_t epoch) { impl().begin_epoch(epoch); }
   /** Sets `batch` to the next one and returns true, or returns false at the end of the epoch, as often as called. */
-  bool next(Batch& batch);
+  bool next(Batch& batch) { return impl().next(batch); }
   /** The next batch, or nullopt at the end of the epoch. */
   std::optional<Batch> next();
+  /** Whether the batch given last was the epoch's last; where the length is unknown, this reads one batch ahead. */
+  bool at_end() { return impl().at_end(); }
 
-  std::int64_t epoch() const;
+  std::int64_t epoch() const { return impl().epoch(); }
   /** Batches of this epoch that were handed out. */
-  std::int64_t batches_given() const;
+  std::int64_t batches_given() const { return impl().batches_given(); }
+
+  /** The loaders of a combined one, in order; empty for a single one. */
+  std::span<const DataLoader> parts() const { return impl().parts(); }
+  /** How a combined loader goes through its parts; sequential for a single one. */
+  CombineMode mode() const { return impl().mode(); }
+  /** Which part gave the last batch, in the modes that ask one at a time; else 0. */
+  std::int64_t dataloader_idx() const { return impl().dataloader_idx(); }
 
   /**
-   * The exact position: {seed, epoch, batch, finished, dataset_size, batch_size, shuffle, drop_last}. `finished` is
-   * set once the end of the epoch was seen, so that the next loop starts the next epoch.
+   * A new loader over the same data in an order that every epoch repeats, at the start of epoch 0: without shuffling,
+   * or with a random sampler's indices of epoch 0. What overfitting a few batches on purpose needs.
    */
-  Map state() const;
+  DataLoader sequential_copy() const { return DataLoader(impl().sequential_copy()); }
+
+  /**
+   * The exact position: {epoch, batch, finished} and what decides the batches to come, for a single loader {seed,
+   * dataset_size, batch_size, shuffle, drop_last}. `finished` is set once the end of the epoch was seen, so that the
+   * next loop starts the next epoch.
+   */
+  Map state() const { return impl().state(); }
   /**
    * Goes on exactly where `state` was taken: `next`, or the next loop, gives the batches that were left. Throws Error
    * when the position is within an epoch and the loader is set up otherwise (dataset size, batch size, shuffle,
    * drop_last), since the batches left could not be the same. The seed is taken from the state.
    */
-  void load_state(const Map& state);
+  void load_state(const Map& state) { impl().load_state(state); }
 
   class Iterator;
   /** Starts the next epoch, or runs where begin_epoch or load_state went. One loop at a time runs on a loader. */
   Iterator begin();
   std::default_sentinel_t end() const noexcept { return std::default_sentinel; }
 
- private:
-  struct State;
-  State& checked() const {
-    if (!state_) throw_undefined();
-    return *state_;
+  /** The implementation; throws Error when undefined. */
+  LoaderImpl& impl() const {
+    if (!impl_) throw_undefined();
+    return *impl_;
   }
+
+ private:
   [[noreturn]] static void throw_undefined();
 
-  std::shared_ptr<State> state_;
+  std::shared_ptr<LoaderImpl> impl_;
 };
 
 /** The single-pass iterator of a range-for over a loader. */
