@@ -28,11 +28,30 @@ runs = measure(peer + ["3"]) + measure([binary, "25", "100"]) + measure(peer + [
 times = {}
 for run in runs:
     times.setdefault(run["name"], []).extend(run["us"])
-hand, ours = times["hand-written loop, levin::optim::Adam"], min(times["Trainer, one log"])
-rows = []
-for name, values in times.items():
-    # Ours are measured in turns: the difference of neighbours is steadier than that of medians.
-    over = spread([t - h for t, h in zip(values, hand)]) if name.startswith("Trainer") else ""
-    rows.append([name, spread(values), f"{min(values):.1f}", over, f"{min(values) / ours:.2f}"])
-print("1-16-1 network, MSE, Adam, batches of 100, one thread; microseconds a step\n")
-print_table(["loop", "median (quartiles)", "least", "over the hand-written loop", "least / Trainer, one log"], rows)
+
+
+def over(name, base, share=1):
+    """Ours are measured in turns: the difference of neighbours is steadier than that of medians."""
+    return [(t - b) / share for t, b in zip(times[name], times[base])]
+
+
+HAND, LOGGED = "hand-written loop, levin::optim::Adam", "Trainer, one log, CSVLogger"
+VALIDATION, BY_HAND = "validation, Trainer, one log", "validation, LibTorch loop"
+for title, prefix, ours, base in (("a training step", "", LOGGED, HAND), ("a validation batch", "validation", VALIDATION, BY_HAND)):
+    rows = []
+    for name, values in times.items():
+        if name.startswith("validation") != bool(prefix):
+            continue
+        above = spread(over(name, base)) if "Trainer" in name and "Lightning" not in name else ""
+        rows.append([name, spread(values), f"{min(values):.1f}", above, f"{min(values) / min(times[ours]):.2f}"])
+    print(f"1-16-1 network, MSE, Adam, batches of 100, one thread: microseconds {title}\n")
+    print_table(["loop", "median (quartiles)", "least", "over the hand-written loop", f"least / {ours}"], rows)
+    print()
+
+print("what the Trainer adds, microseconds\n")
+print_table(["", "median (quartiles)", "goal"], [
+    ["a step with CSVLogger and one log, over the hand-written loop", spread(over(LOGGED, HAND)), "2"],
+    ["each further log", spread(over("Trainer, eleven logs, CSVLogger", LOGGED, 10)), "0.2"],
+    ["each callback that overrides nothing", spread(over(LOGGED + ", ten idle callbacks", LOGGED, 10)), "0"],
+    ["a validation batch with one log, over the hand-written loop", spread(over(VALIDATION, BY_HAND)), "1"],
+])

@@ -5,6 +5,7 @@ Usage: python_peers.py [repetitions] [epochs]; prints one JSON object a line.
 import json
 import logging
 import sys
+import tempfile
 import time
 import warnings
 
@@ -24,6 +25,9 @@ y = 2 * x + 1
 
 def network():
     return torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+
+
+NAMES = ["train_loss", *"abcdefghij"]
 
 
 class Batches:
@@ -60,25 +64,65 @@ class LitModel(pl.LightningModule):
     def training_step(self, batch, _):
         a, b = batch
         loss = torch.nn.functional.mse_loss(self.net(a), b)
-        if self.logs:
-            self.log("train_loss", loss)
+        for i in range(self.logs):
+            self.log(NAMES[i], loss)
         return loss
+
+    def validation_step(self, batch, _):
+        a, b = batch
+        self.log("val_loss", torch.nn.functional.mse_loss(self.net(a), b))
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
-def lightning(logs):
-    trainer = pl.Trainer(max_epochs=EPOCHS, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                         enable_model_summary=False, accelerator="cpu")
-    trainer.fit(LitModel(logs), Batches())
+QUIET = dict(enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+
+
+def lightning(logs, logger=False):
+    with tempfile.TemporaryDirectory() as tmp:
+        trainer = pl.Trainer(max_epochs=EPOCHS, logger=pl.loggers.CSVLogger(tmp) if logger else False, **QUIET)
+        trainer.fit(LitModel(logs), Batches())
+
+
+class ManyBatches(Batches):
+    """As many validation batches as there are steps."""
+
+    def __len__(self):
+        return 10 * EPOCHS
+
+    def __iter__(self):
+        for _ in range(EPOCHS):
+            yield from ((x[i:i + 100], y[i:i + 100]) for i in range(0, 1000, 100))
+
+
+many = ManyBatches()
+trained = LitModel(1)
+
+
+def validation_loop():
+    trained.eval()
+    total = samples = 0
+    with torch.no_grad():
+        for a, b in many:
+            total += torch.nn.functional.mse_loss(trained.net(a), b).item() * len(a)
+            samples += len(a)
+    return total / samples
+
+
+def validation():
+    pl.Trainer(logger=False, inference_mode=False, **QUIET).validate(trained, many, verbose=False)
 
 
 RUNS = {
     "PyTorch loop, torch.optim.Adam": lambda: plain_loop(False),
     "PyTorch loop, torch.optim.Adam(fused=True)": lambda: plain_loop(True),
-    "Lightning Trainer": lambda: lightning(False),
-    "Lightning Trainer, one log": lambda: lightning(True),
+    "Lightning Trainer": lambda: lightning(0),
+    "Lightning Trainer, one log": lambda: lightning(1),
+    "Lightning Trainer, one log, CSVLogger": lambda: lightning(1, logger=True),
+    "Lightning Trainer, eleven logs, CSVLogger": lambda: lightning(11, logger=True),
+    "validation, PyTorch loop": validation_loop,
+    "validation, Lightning Trainer, one log": validation,
 }
 
 times = {name: [] for name in RUNS}

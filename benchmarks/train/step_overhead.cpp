@@ -1,10 +1,12 @@
 // Microseconds a step of the blog post's network (1-16-1, MSE, Adam, batches of 100) on one thread: a stock LibTorch
-// loop, the same loop with Levin's optimizer, and the Trainer. One JSON object a line on standard output.
+// loop, the same loop with Levin's optimizer, and the Trainer; and of a validation batch, by hand and by the Trainer.
+// One JSON object a line on standard output.
 //
 // Usage: step_overhead [repetitions] [epochs]
 #include <levin/levin.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
@@ -22,7 +24,7 @@ struct LitModel : levin::Module {
   explicit LitModel(int logs_per_step) : logs(logs_per_step) { net = register_module("net", network()); }
   torch::Tensor training_step(const levin::Batch& batch, int64_t) override {
     auto loss = torch::mse_loss(net->forward(batch[0]), batch[1]);
-    static const char* const names[] = {"train_loss", "a", "b", "c", "d"};
+    static const char* const names[] = {"train_loss", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
     for (int i = 0; i < logs; ++i) log(names[i], loss);
     return loss;
   }
@@ -69,6 +71,31 @@ int main(int argc, char** argv) {
     levin::Trainer trainer(options);
     trainer.fit(model, loader);
   };
+  // One validation of as many batches as there are steps.
+  const levin::TensorDataset many({x.repeat({epochs, 1}), y.repeat({epochs, 1})});
+  LitModel trained(1);
+  double val_loss = 0;
+  const auto validation_loop = [&] {
+    const torch::NoGradGuard no_grad;
+    trained.eval();
+    double sum = 0, samples = 0;
+    levin::DataLoader val(many, {.batch_size = 100});
+    for (levin::Batch batch; val.next(batch);) {
+      const auto size = static_cast<double>(batch.batch_size());
+      sum += torch::mse_loss(trained.net->forward(batch[0]), batch[1]).item<double>() * size;
+      samples += size;
+    }
+    val_loss = sum / samples;
+  };
+  const auto validation_run = [&] {
+    levin::Trainer trainer({.logger = false,
+                            .max_epochs = 1,
+                            .enable_checkpointing = false,
+                            .enable_progress_bar = false,
+                            .inference_mode = false});
+    trainer.validate(trained, levin::DataLoader(many, {.batch_size = 100}), {.verbose = false});
+    if (std::abs(trainer.metric("val_loss") - val_loss) > 1e-5) std::abort();  // the same work was done
+  };
   const std::vector<std::pair<std::string, std::function<void()>>> runs{
       {"LibTorch loop, torch::optim::Adam",
        [&] {
@@ -86,9 +113,11 @@ int main(int argc, char** argv) {
        }},
       {"Trainer", [&] { trainer_run(0, false, 0); }},
       {"Trainer, one log", [&] { trainer_run(1, false, 0); }},
-      {"Trainer, five logs", [&] { trainer_run(5, false, 0); }},
       {"Trainer, one log, CSVLogger", [&] { trainer_run(1, true, 0); }},
-      {"Trainer, one log, ten idle callbacks", [&] { trainer_run(1, false, 10); }},
+      {"Trainer, eleven logs, CSVLogger", [&] { trainer_run(11, true, 0); }},
+      {"Trainer, one log, CSVLogger, ten idle callbacks", [&] { trainer_run(1, true, 10); }},
+      {"validation, LibTorch loop", [&] { validation_loop(); }},
+      {"validation, Trainer, one log", [&] { validation_run(); }},
   };
 
   // Interleaved, so that a slow moment of the machine hits all of them.
