@@ -1,5 +1,10 @@
+#include <levin/tune/pruners/hyperband.h>
+#include <levin/tune/pruners/metric.h>
+#include <levin/tune/pruners/patient.h>
 #include <levin/tune/pruners/percentile.h>
 #include <levin/tune/pruners/successive_halving.h>
+#include <levin/tune/pruners/threshold.h>
+#include <levin/tune/pruners/wilcoxon.h>
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/tpe.h>
 #include <levin/tune/storage/memory.h>
@@ -38,16 +43,24 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Pruners, PrunerConformance,
-    ::testing::Values(PrunerFactory{"none", []() -> PrunerRef { return NopPruner(); }},
-                      PrunerFactory{"median", []() -> PrunerRef { return MedianPruner(); }},
-                      PrunerFactory{
-                          "percentile",
-                          []() -> PrunerRef { return PercentilePruner({.percentile = 25, .n_startup_trials = 2}); }},
-                      PrunerFactory{"halving", []() -> PrunerRef { return SuccessiveHalvingPruner(); }},
-                      PrunerFactory{"halving_steps",
-                                    []() -> PrunerRef {
-                                      return SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2});
-                                    }}),
+    ::testing::Values(
+        PrunerFactory{"none", []() -> PrunerRef { return NopPruner(); }},
+        PrunerFactory{"median", []() -> PrunerRef { return MedianPruner(); }},
+        PrunerFactory{"percentile",
+                      []() -> PrunerRef { return PercentilePruner({.percentile = 25, .n_startup_trials = 2}); }},
+        PrunerFactory{"halving", []() -> PrunerRef { return SuccessiveHalvingPruner(); }},
+        PrunerFactory{"hyperband", []() -> PrunerRef { return HyperbandPruner(); }},
+        PrunerFactory{"hyperband_steps", []() -> PrunerRef { return HyperbandPruner({.max_resource = 20}); }},
+        PrunerFactory{"patient", []() -> PrunerRef { return PatientPruner(MedianPruner(), {.patience = 2}); }},
+        PrunerFactory{"threshold", []() -> PrunerRef { return ThresholdPruner({.lower = -200, .upper = 200}); }},
+        PrunerFactory{"wilcoxon", []() -> PrunerRef { return WilcoxonPruner(); }},
+        PrunerFactory{"any",
+                      []() -> PrunerRef {
+                        return AnyPruner({MedianPruner(), ThresholdPruner({.lower = -200})});
+                      }},
+        PrunerFactory{
+            "halving_steps",
+            []() -> PrunerRef { return SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2}); }}),
     [](const auto& factory) { return name_of(factory); });
 
 }  // namespace

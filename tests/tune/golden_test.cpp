@@ -12,30 +12,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <sstream>
+
+#include <tune/golden.h>
 
 namespace levin::tune {
 namespace {
-
-Map golden(const std::string& name) {
-  std::ifstream file(std::string(LEVIN_SOURCE_DIR) + "/tests/golden/tune/" + name + ".json");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return parse_json(text.str()).as_map();
-}
-
-std::vector<double> numbers(const Value& value) {
-  std::vector<double> out;
-  for (const auto& element : value.as_list()) out.push_back(element.as_double());
-  return out;
-}
-
-std::vector<std::vector<double>> rows(const Value& value) {
-  std::vector<std::vector<double>> out;
-  for (const auto& element : value.as_list()) out.push_back(numbers(element));
-  return out;
-}
 
 void expect_near(double actual, double expected, double relative, const std::string& what) {
   EXPECT_NEAR(actual, expected, relative * std::max(1.0, std::abs(expected))) << what;

@@ -1,6 +1,7 @@
 #include <levin/tune/frozen_trial.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace levin::tune {
 
@@ -49,6 +50,31 @@ double FrozenTrial::value() const {
                .value = "trial " + std::to_string(number) + ", " + to_string(state),
                .where = {},
                .hint = values.empty() ? "" : "read the field values"});
+}
+
+std::string report_key(std::int64_t step) { return "levin:report:" + std::to_string(step); }
+
+std::vector<double> FrozenTrial::reported(std::int64_t step) const {
+  const double* first = intermediate_values.find(step);
+  if (first == nullptr) return {};
+  if (const Value* more = system_attrs.find(report_key(step)); more != nullptr && more->is_map()) {
+    if (const Value* list = more->as_map().find("values"); list != nullptr && list->is_list()) {
+      std::vector<double> out;
+      for (const auto& value : list->as_list()) out.push_back(value.is_number() ? value.as_double() : std::nan(""));
+      return out;
+    }
+  }
+  return {*first};
+}
+
+std::optional<double> FrozenTrial::reported_metric(std::int64_t step, std::string_view name) const {
+  const Value* more = system_attrs.find(report_key(step));
+  if (more == nullptr || !more->is_map()) return std::nullopt;
+  const Value* metrics = more->as_map().find("metrics");
+  if (metrics == nullptr || !metrics->is_map()) return std::nullopt;
+  const Value* value = metrics->as_map().find(name);
+  if (value == nullptr || !value->is_number()) return std::nullopt;
+  return value->as_double();
 }
 
 std::optional<std::int64_t> FrozenTrial::last_step() const {

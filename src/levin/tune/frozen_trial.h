@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,12 @@ class LEVIN_API IntermediateValues {
   std::vector<value_type> entries_;
 };
 
+/**
+ * The attribute that holds what a report says beyond one value: `{"values": [...], "metrics": {...}}`, with `values`
+ * (one per objective) in studies with several objectives and `metrics` where further metrics were given.
+ */
+LEVIN_API std::string report_key(std::int64_t step);
+
 /** One trial as stored. */
 struct LEVIN_API FrozenTrial {
   std::int64_t number = 0;  ///< counts the study's trials from 0
@@ -70,6 +77,14 @@ struct LEVIN_API FrozenTrial {
 
   /** The value of a single-objective trial; throws Error when it has none or several. */
   double value() const;
+  /**
+   * What was reported at `step`, one value per objective; empty when nothing was. With one objective this is the
+   * intermediate value; with several, `intermediate_values` holds the first and this reads the rest from the
+   * attribute `levin:report:<step>`.
+   */
+  std::vector<double> reported(std::int64_t step) const;
+  /** The further metric `name` reported at `step`, if it was. */
+  std::optional<double> reported_metric(std::int64_t step, std::string_view name) const;
   /** The largest step reported, if any. */
   std::optional<std::int64_t> last_step() const;
   /** From start to completion, once both are known. */

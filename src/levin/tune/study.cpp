@@ -258,7 +258,7 @@ FrozenTrial Study::finish(const TrialKey& key, std::vector<double> values, bool 
   } else if (state == TrialState::pruned || state == TrialState::fail) {
     if (has_values) fail("values belong to complete trials only", to_string(*state));
     if (state == TrialState::pruned && !trial.intermediate_values.empty()) {
-      values = {trial.intermediate_values.back().second};
+      values = trial.reported(trial.intermediate_values.back().first);
       if (!flaw(values, core_->directions.size()).empty()) values.clear();
     }
   } else if (state) {

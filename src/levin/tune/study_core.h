@@ -33,6 +33,9 @@ struct StudyCore {
 
   StudyView view() const { return StudyView(name, directions, cache); }
 
+  /** What the sampler learns from: all trials, or those of the trial's group where the pruner has groups. */
+  StudyView sampler_view(const FrozenTrial& trial);
+
   /** Throws Error when the distribution does not fit what this process has seen of the name so far. */
   void check_distribution(const std::string& param, const Distribution& distribution);
 
@@ -44,6 +47,7 @@ struct StudyCore {
   std::mutex mutex_;
   std::unordered_map<std::string, Distribution> distributions_;
   std::vector<std::weak_ptr<StudyTrial>> unwritten_;
+  std::unordered_map<std::int64_t, std::shared_ptr<TrialCache>> groups_;
 };
 
 }  // namespace levin::tune::detail

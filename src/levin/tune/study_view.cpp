@@ -32,6 +32,11 @@ TrialCache::TrialCache(std::shared_ptr<Storage> storage, std::int64_t study_id)
   snapshot_.log_ = next_log();
 }
 
+TrialCache::TrialCache(std::shared_ptr<TrialCache> whole, std::function<TrialPtr(const TrialPtr&)> select)
+    : whole_(std::move(whole)), select_(std::move(select)) {
+  snapshot_.log_ = next_log();
+}
+
 TrialCache::TrialCache(std::vector<TrialPtr> trials) {
   snapshot_.log_ = next_log();
   auto open = std::make_shared<std::vector<TrialPtr>>();
@@ -59,6 +64,18 @@ void TrialCache::append(TrialPtr trial) {
 }
 
 void TrialCache::refresh() {
+  if (whole_ != nullptr) {
+    const TrialsSnapshot all = whole_->read();
+    for (; n_selected_from_ < all.finished().size(); ++n_selected_from_) {
+      if (TrialPtr trial = select_(all.finished()[n_selected_from_])) append(std::move(trial));
+    }
+    auto open = std::make_shared<std::vector<TrialPtr>>();
+    for (const auto& trial : all.unfinished()) {
+      if (TrialPtr selected = select_(trial)) open->push_back(std::move(selected));
+    }
+    snapshot_.unfinished_ = std::move(open);
+    return;
+  }
   if (storage_ == nullptr) return;
   auto trials = storage_->read_trials(study_id_, open_ids_, last_id_);
   auto open = std::make_shared<std::vector<TrialPtr>>();

@@ -6,6 +6,7 @@
 #include <levin/tune/storage/storage.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -50,6 +51,9 @@ class LEVIN_API TrialCache {
   /** A fixed list of trials without a storage behind it. */
   explicit TrialCache(std::vector<TrialPtr> trials);
 
+  /** What `select` makes of the trials of `whole`: each trial itself, another in its place, or null to leave it out. */
+  TrialCache(std::shared_ptr<TrialCache> whole, std::function<TrialPtr(const TrialPtr&)> select);
+
   /** The trials as they are in the storage now. */
   TrialsSnapshot read();
   /** The best complete feasible trial among those read so far, or null; the earliest of equals. */
@@ -61,6 +65,9 @@ class LEVIN_API TrialCache {
 
   std::mutex mutex_;
   std::shared_ptr<Storage> storage_;
+  std::shared_ptr<TrialCache> whole_;
+  std::function<TrialPtr(const TrialPtr&)> select_;
+  std::size_t n_selected_from_ = 0;  // finished trials of the whole taken in so far
   std::int64_t study_id_ = -1;
   std::int64_t last_id_ = -1;
   std::vector<std::int64_t> open_ids_;
@@ -91,6 +98,9 @@ class LEVIN_API StudyView {
 
   /** The trials at this view's moment, which is the first call; later calls show the same. */
   const TrialsSnapshot& trials();
+
+  /** Where the trials come from, for views of a part of them. */
+  const std::shared_ptr<TrialCache>& cache() const noexcept { return cache_; }
 
   /** Asks to set a system attribute of the current trial. */
   void set_system_attr(const std::string& key, Value value) { system_attrs_[key] = std::move(value); }

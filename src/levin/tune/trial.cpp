@@ -22,6 +22,29 @@ auto naming(const std::string& name, Body&& body) {
   }
 }
 
+void check_report(std::int64_t step, const Map& metrics) {
+  if (step < 0) {
+    throw Error(
+        {.what = "a report's step must not be negative", .value = std::to_string(step), .where = {}, .hint = {}});
+  }
+  for (const auto& [name, value] : metrics) {
+    if (!value.is_number()) {
+      throw Error({.what = "a reported metric must be a number",
+                   .value = value.to_string(),
+                   .where = "metric \"" + name + "\"",
+                   .hint = "keep other things with set_user_attr"});
+    }
+  }
+}
+
+// What the attribute of a report holds; empty when the intermediate value says it all.
+Map beyond_one_value(const std::vector<double>& values, const Map& metrics) {
+  Map more;
+  if (values.size() > 1) more["values"] = List(values.begin(), values.end());
+  if (!metrics.empty()) more["metrics"] = metrics;
+  return more;
+}
+
 }  // namespace
 
 namespace detail {
@@ -45,6 +68,21 @@ void StudyCore::check_distribution(const std::string& param, const Distribution&
   check_compatible(param, first, distribution);
   const std::lock_guard lock(mutex_);
   distributions_.try_emplace(param, first);
+}
+
+StudyView StudyCore::sampler_view(const FrozenTrial& trial) {
+  StudyView whole = view();
+  if (!sampler->learns_within_groups()) return whole;
+  const auto grouping = pruner->grouping(whole);
+  if (!grouping) return whole;
+  const std::int64_t group = grouping(trial);
+  const std::lock_guard lock(mutex_);
+  auto& part = groups_[group];
+  if (part == nullptr) {
+    part = std::make_shared<TrialCache>(
+        cache, [grouping, group](const TrialPtr& other) { return grouping(*other) == group ? other : nullptr; });
+  }
+  return StudyView(name, directions, part);
 }
 
 void StudyCore::remember(const std::shared_ptr<StudyTrial>& trial) {
@@ -120,7 +158,7 @@ Value StudyTrial::choose(const std::string& name, const Distribution& distributi
   }
   if (distribution.single()) return distribution.single_value();
   if (const Value* chosen = relative(name, distribution)) return *chosen;
-  StudyView view = core_->view();
+  StudyView view = core_->sampler_view(frozen_);
   Value value = core_->sampler->sample_independent(view, frozen_, name, distribution);
   take_requests(view);
   return value;
@@ -129,7 +167,7 @@ Value StudyTrial::choose(const std::string& name, const Distribution& distributi
 const Value* StudyTrial::relative(const std::string& name, const Distribution& distribution) {
   if (!relative_done_) {
     relative_done_ = true;
-    StudyView view = core_->view();
+    StudyView view = core_->sampler_view(frozen_);
     relative_space_ = core_->sampler->infer_relative_search_space(view, frozen_);
     relative_params_ = core_->sampler->sample_relative(view, frozen_, relative_space_);
     const bool asked = !view.requested_system_attrs().empty();
@@ -198,34 +236,38 @@ void StudyTrial::finish(TrialState state, const std::vector<double>& values, con
   for (const auto& [key, value] : system_attrs) frozen_.system_attrs[key] = value;
 }
 
-void StudyTrial::report(double value, std::int64_t step) {
+void StudyTrial::report(const std::vector<double>& values, std::int64_t step, const Map& metrics) {
   const std::lock_guard lock(mutex_);
-  if (core_->directions.size() > 1) {
-    throw Error({.what = "reports are for studies with one objective",
-                 .value = std::to_string(core_->directions.size()) + " objectives",
+  const std::size_t n_objectives = core_->directions.size();
+  if (values.size() != n_objectives) {
+    throw Error({.what = "a report has one value for each objective",
+                 .value = std::to_string(values.size()) + " values for " + std::to_string(n_objectives) + " objectives",
                  .where = "study \"" + core_->name + "\"",
-                 .hint = {}});
+                 .hint = n_objectives > 1 ? "report({...}, step)" : ""});
   }
-  if (step < 0) {
-    throw Error(
-        {.what = "a report's step must not be negative", .value = std::to_string(step), .where = {}, .hint = {}});
-  }
+  check_report(step, metrics);
   if (frozen_.intermediate_values.contains(step)) {
     console::warn_once("a second report at the same step is left out; the first counts");
     return;
   }
-  frozen_.intermediate_values.set(step, value);
-  pending_.intermediate_values.emplace_back(step, value);
+  frozen_.intermediate_values.set(step, values.front());
+  pending_.intermediate_values.emplace_back(step, values.front());
+  if (Map more = beyond_one_value(values, metrics); !more.empty()) {
+    const std::string key = report_key(step);
+    frozen_.system_attrs[key] = more;
+    pending_.system_attrs[key] = std::move(more);
+  }
   write_soon();
 }
 
 bool StudyTrial::should_prune() {
   const std::lock_guard lock(mutex_);
-  if (core_->directions.size() > 1) {
-    throw Error({.what = "pruning is for studies with one objective",
-                 .value = std::to_string(core_->directions.size()) + " objectives",
-                 .where = "study \"" + core_->name + "\"",
-                 .hint = {}});
+  if (core_->directions.size() > 1 && !core_->pruner->judges_several_objectives()) {
+    throw Error(
+        {.what = "this pruner judges one objective alone",
+         .value = std::to_string(core_->directions.size()) + " objectives",
+         .where = "study \"" + core_->name + "\"",
+         .hint = "take MedianPruner, SuccessiveHalvingPruner or HyperbandPruner, or a MetricPruner around yours"});
   }
   StudyView view = core_->view();
   const bool prune = core_->pruner->prune(view, frozen_);
@@ -289,8 +331,12 @@ class FixedImpl : public TrialImpl {
       return value;
     });
   }
-  void report(double value, std::int64_t step) override {
-    if (!frozen_.intermediate_values.contains(step)) frozen_.intermediate_values.set(step, value);
+  void report(const std::vector<double>& values, std::int64_t step, const Map& metrics) override {
+    check_report(step, metrics);
+    if (values.empty()) throw Error("a report needs a value");
+    if (frozen_.intermediate_values.contains(step)) return;
+    frozen_.intermediate_values.set(step, values.front());
+    if (Map more = beyond_one_value(values, metrics); !more.empty()) frozen_.system_attrs[report_key(step)] = more;
   }
   bool should_prune() override { return false; }
   bool stop_requested() const override { return false; }
@@ -354,7 +400,10 @@ Value Trial::suggest(const std::string& name, const Distribution& distribution) 
   return impl_->suggest(name, distribution);
 }
 
-void Trial::report(double value, std::int64_t step) { impl_->report(value, step); }
+void Trial::report(double value, std::int64_t step, const Map& metrics) { impl_->report({value}, step, metrics); }
+void Trial::report(const std::vector<double>& values, std::int64_t step, const Map& metrics) {
+  impl_->report(values, step, metrics);
+}
 bool Trial::should_prune() { return impl_->should_prune(); }
 bool Trial::stop_requested() const { return impl_->stop_requested(); }
 void Trial::set_user_attr(const std::string& key, const Value& value) { impl_->set_user_attr(key, value); }

@@ -71,11 +71,20 @@ class LEVIN_API Trial {
   Value suggest(const std::string& name, const Distribution& distribution);
 
   /**
-   * Reports the objective at `step` (an epoch, say; steps start at 0 or above), for pruners to judge. The first report
-   * of a step counts. Throws Error in a study with several objectives.
+   * Reports the objective at `step` (an epoch, say; steps start at 0 or above), for pruners to judge, and further
+   * numbers in `metrics`, such as {{"val_acc", 0.93}}, for MetricPruner and for people. The first report of a step
+   * counts. Throws Error in a study with several objectives.
    */
-  void report(double value, std::int64_t step);
-  /** Whether the pruner would stop this trial now; then throw TrialPruned. */
+  void report(double value, std::int64_t step, const Map& metrics = {});
+  /**
+   * Reports all objectives at `step`, one value each in the order of the study's directions. Other tools see the first
+   * as the trial's intermediate value.
+   */
+  void report(const std::vector<double>& values, std::int64_t step, const Map& metrics = {});
+  /**
+   * Whether the pruner would stop this trial now; then throw TrialPruned. Throws Error in a study with several
+   * objectives when its pruner judges one alone.
+   */
   bool should_prune();
   /** Whether `Study::optimize` was asked to end: a long objective may then return early or throw. */
   bool stop_requested() const;

@@ -16,7 +16,7 @@ class TrialImpl {
   virtual ~TrialImpl() = default;
 
   virtual Value suggest(const std::string& name, const Distribution& distribution) = 0;
-  virtual void report(double value, std::int64_t step) = 0;
+  virtual void report(const std::vector<double>& values, std::int64_t step, const Map& metrics) = 0;
   virtual bool should_prune() = 0;
   virtual bool stop_requested() const = 0;
   virtual void set_user_attr(const std::string& key, const Value& value) = 0;
@@ -31,7 +31,7 @@ class StudyTrial : public TrialImpl, public std::enable_shared_from_this<StudyTr
   StudyTrial(std::shared_ptr<StudyCore> core, TrialPtr stored);
 
   Value suggest(const std::string& name, const Distribution& distribution) override;
-  void report(double value, std::int64_t step) override;
+  void report(const std::vector<double>& values, std::int64_t step, const Map& metrics) override;
   bool should_prune() override;
   bool stop_requested() const override;
   void set_user_attr(const std::string& key, const Value& value) override;

@@ -1,5 +1,7 @@
 #include <levin/tune/pruners/percentile.h>
 
+#include <levin/tune/pareto.h>
+
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -39,15 +41,9 @@ PercentilePruner::PercentilePruner(PercentilePrunerOptions options) : options_(o
 }
 
 bool PercentilePruner::prune(StudyView& study, const FrozenTrial& trial) {
-  if (trial.intermediate_values.empty()) return false;
+  if (!judged_at_last_step(trial, options_.n_warmup_steps, options_.interval_steps)) return false;
   const std::int64_t step = trial.intermediate_values.back().first;
-  if (step < options_.n_warmup_steps) return false;
-  // Only the first report of each interval is judged.
-  const std::int64_t interval_start =
-      (step - options_.n_warmup_steps) / options_.interval_steps * options_.interval_steps + options_.n_warmup_steps;
-  if (trial.intermediate_values.size() > 1) {
-    if ((trial.intermediate_values.end() - 2)->first >= interval_start) return false;
-  }
+  if (study.is_multi_objective()) return prune_by_rank(study, trial, step);
 
   std::int64_t n_complete = 0;
   std::vector<double> at_step;
@@ -68,6 +64,45 @@ bool PercentilePruner::prune(StudyView& study, const FrozenTrial& trial) {
   const double bar = percentile_of(at_step, maximize ? 100 - options_.percentile : options_.percentile);
   if (std::isnan(bar)) return false;
   return maximize ? best < bar : best > bar;
+}
+
+bool PercentilePruner::prune_by_rank(StudyView& study, const FrozenTrial& trial, std::int64_t step) const {
+  const auto has_nan = [](const std::vector<double>& values) {
+    return std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); });
+  };
+  std::int64_t n_complete = 0;
+  std::vector<std::vector<double>> others;
+  for (const auto& other : study.trials().finished()) {
+    if (other->state != TrialState::complete) continue;
+    ++n_complete;
+    const auto values = other->reported(step);
+    if (values.size() == study.directions().size() && !has_nan(values)) {
+      others.push_back(to_losses(values, study.directions()));
+    }
+  }
+  if (n_complete == 0 || n_complete < options_.n_startup_trials) return false;
+
+  std::vector<std::vector<double>> mine;
+  for (const auto& entry : trial.intermediate_values) {
+    const auto values = trial.reported(entry.first);
+    if (values.size() == study.directions().size() && !has_nan(values)) {
+      mine.push_back(to_losses(values, study.directions()));
+    }
+  }
+  if (mine.empty()) return true;
+  if (others.empty() || std::cmp_less(others.size(), options_.n_min_trials)) return false;
+
+  const auto ranks = nondomination_ranks(others);
+  std::size_t place = others.size();  // the front just behind those that dominate the best of its reports
+  for (const auto& losses : mine) {
+    std::size_t behind = 0;
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      if (dominates(others[i], losses)) behind = std::max(behind, ranks[i] + 1);
+    }
+    place = std::min(place, behind);
+  }
+  const auto before = std::count_if(ranks.begin(), ranks.end(), [&](std::size_t rank) { return rank < place; });
+  return static_cast<double>(before) > options_.percentile / 100 * static_cast<double>(others.size());
 }
 
 MedianPruner::MedianPruner(MedianPrunerOptions options)

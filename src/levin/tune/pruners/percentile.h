@@ -17,15 +17,22 @@ struct PercentilePrunerOptions {
 
 /**
  * Prunes when the best report so far of a trial is worse than the percentile of what the completed trials reported at
- * the same step, or when all its reports are NaN. As Optuna's PercentilePruner. Throws Error for options out of range.
+ * the same step, or when all its reports are NaN. As Optuna's PercentilePruner.
+ *
+ * With several objectives it goes by nondomination: the completed trials' reports at the step are ranked in fronts, a
+ * trial stands just behind the last front that dominates its reports, and it is pruned when more than the percentile of
+ * the completed trials stand before it. Throws Error for options out of range.
  */
 class LEVIN_API PercentilePruner : public Pruner {
  public:
   explicit PercentilePruner(PercentilePrunerOptions options);
 
   bool prune(StudyView& study, const FrozenTrial& trial) override;
+  bool judges_several_objectives() const override { return true; }
 
  private:
+  bool prune_by_rank(StudyView& study, const FrozenTrial& trial, std::int64_t step) const;
+
   PercentilePrunerOptions options_;
 };
 

@@ -5,10 +5,14 @@
 #include <levin/tune/study_view.h>
 
 #include <concepts>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
 namespace levin::tune {
+
+using Grouping = std::function<std::int64_t(const FrozenTrial&)>;
 
 /**
  * Decides whether a trial should stop early.
@@ -20,14 +24,30 @@ class LEVIN_API Pruner {
  public:
   virtual ~Pruner();
 
-  /** Whether `trial`, which has just reported, should stop. Called for studies with one objective only. */
+  /** Whether `trial`, which has just reported, should stop. */
   virtual bool prune(StudyView& study, const FrozenTrial& trial) = 0;
+
+  /** Whether it can judge trials of a study with several objectives; if not, `should_prune` throws there. */
+  virtual bool judges_several_objectives() const { return false; }
+
+  /**
+   * How this pruner divides the study into groups that compete apart, as a function of a trial that gives its group's
+   * number; samplers then learn within the group. Empty when it does not, or does not know yet.
+   */
+  virtual Grouping grouping(StudyView& study);
 };
+
+/**
+ * Whether a pruner that judges once in `interval_steps`, from `n_warmup_steps` on, judges the trial's last report: only
+ * the first report of each interval is judged.
+ */
+LEVIN_API bool judged_at_last_step(const FrozenTrial& trial, std::int64_t n_warmup_steps, std::int64_t interval_steps);
 
 /** Prunes nothing. */
 class LEVIN_API NopPruner : public Pruner {
  public:
   bool prune(StudyView&, const FrozenTrial&) override { return false; }
+  bool judges_several_objectives() const override { return true; }
 };
 
 /** A pruner held by value in options: any class derived from Pruner, or a shared pointer to one; may be empty. */

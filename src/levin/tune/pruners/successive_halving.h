@@ -4,6 +4,7 @@
 #include <levin/tune/pruners/pruner.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 namespace levin::tune {
@@ -33,13 +34,24 @@ struct SuccessiveHalvingPrunerOptions {
  * Judges a trial when its steps reach min_resource * reduction_factor^(min_early_stopping_rate + rung): it goes on when
  * it is among the best 1/reduction_factor of those that have reached that rung so far (Li et al. 2018, "A system for
  * massively parallel hyperparameter tuning"). As Optuna's SuccessiveHalvingPruner, with which it shares a study through
- * the attributes `completed_rung_<k>`. Throws Error for options out of range.
+ * the attributes `completed_rung_<k>`.
+ *
+ * With several objectives the best of a rung are those of the first nondominated fronts, and of the front that fits in
+ * part, those that one after the other add most hypervolume (Schmucker et al. 2021, "Multi-objective asynchronous
+ * successive halving", with hypervolume in place of the epsilon net); the attributes then hold lists.
+ *
+ * Throws Error for options out of range.
  */
 class LEVIN_API SuccessiveHalvingPruner : public Pruner {
  public:
   SuccessiveHalvingPruner(SuccessiveHalvingPrunerOptions options = {});
 
   bool prune(StudyView& study, const FrozenTrial& trial) override;
+  bool judges_several_objectives() const override { return true; }
+
+  /** As `prune`, among those other trials of the study that `competes` names. */
+  bool prune_among(StudyView& study, const FrozenTrial& trial,
+                   const std::function<bool(const FrozenTrial&)>& competes) const;
 
  private:
   SuccessiveHalvingPrunerOptions options_;

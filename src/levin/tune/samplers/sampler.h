@@ -34,6 +34,8 @@ class LEVIN_API Sampler {
   /** The external value of one parameter. */
   virtual Value sample_independent(StudyView& study, const FrozenTrial& trial, const std::string& name,
                                    const Distribution& distribution) = 0;
+  /** Whether to see only the trials of the same group where the pruner has groups (Hyperband's brackets). */
+  virtual bool learns_within_groups() const { return true; }
   /** Called when a trial starts. */
   virtual void before_trial(StudyView& study, const FrozenTrial& trial);
   /** Called just before a trial is stored as finished with this state and these values. */

@@ -38,7 +38,7 @@ void TrialTable::add(const TrialPtr& trial) {
     list.insert(std::upper_bound(list.begin(), list.end(), entry), entry);
   };
   const bool single = directions_.size() == 1;
-  const double sign = single && directions_.front() == Direction::maximize ? -1 : 1;
+  const double sign = directions_.front() == Direction::maximize ? -1 : 1;
   if (const double violation = trial->infeasibility(); violation > 0) {
     rank(infeasible_, violation, 0);
   } else if (trial->state == TrialState::complete) {

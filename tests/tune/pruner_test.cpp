@@ -1,0 +1,324 @@
+// Pruners: their decisions next to Optuna's, and what only Levin has (several metrics, several objectives).
+#include <levin/core/json.h>
+#include <levin/tune/pareto.h>
+#include <levin/tune/pruners/hyperband.h>
+#include <levin/tune/pruners/metric.h>
+#include <levin/tune/pruners/patient.h>
+#include <levin/tune/pruners/percentile.h>
+#include <levin/tune/pruners/successive_halving.h>
+#include <levin/tune/pruners/threshold.h>
+#include <levin/tune/pruners/wilcoxon.h>
+#include <levin/tune/samplers/random.h>
+#include <levin/tune/study.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include <tune/golden.h>
+#include <tune/scratch.h>
+
+namespace levin::tune {
+namespace {
+
+PrunerRef make_pruner(const std::string& kind, const Map& o) {
+  const auto whole = [&](const char* key, std::int64_t fallback) { return o.get<std::int64_t>(key, fallback); };
+  if (kind == "hyperband") {
+    HyperbandPrunerOptions options{.min_resource = whole("min_resource", 1),
+                                   .reduction_factor = whole("reduction_factor", 3),
+                                   .bootstrap_count = whole("bootstrap_count", 0)};
+    if (o.contains("max_resource")) options.max_resource = o.get<std::int64_t>("max_resource");
+    return HyperbandPruner(options);
+  }
+  if (kind.starts_with("patient")) {
+    PrunerRef wrapped;
+    if (kind == "patient_median") wrapped = MedianPruner({.n_startup_trials = 2});
+    if (kind == "patient_halving") wrapped = SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2});
+    return PatientPruner(wrapped, {.patience = whole("patience", 0), .min_delta = o.get<double>("min_delta", 0.0)});
+  }
+  if (kind == "threshold") {
+    ThresholdPrunerOptions options{.n_warmup_steps = whole("n_warmup_steps", 0),
+                                   .interval_steps = whole("interval_steps", 1)};
+    if (o.contains("lower")) options.lower = o.get<double>("lower");
+    if (o.contains("upper")) options.upper = o.get<double>("upper");
+    return ThresholdPruner(options);
+  }
+  EXPECT_EQ(kind, "wilcoxon");
+  return WilcoxonPruner(
+      {.p_threshold = o.get<double>("p_threshold", 0.1), .n_startup_steps = whole("n_startup_steps", 2)});
+}
+
+TEST(PrunerGolden, DecideAsOptunaDoes) {
+  int decisions = 0, pruned = 0;
+  const Map file = golden("verdicts");
+  for (const auto& item : file.at("cases").as_list()) {
+    const Map& test = item.as_map();
+    const std::string what =
+        test.at("pruner").as_string() + " " + test.at("options").to_string() + " " + test.at("direction").as_string();
+    auto study = create_study(
+        {.sampler = RandomSampler({.seed = 0}),
+         .pruner = make_pruner(test.at("pruner").as_string(), test.at("options").as_map()),
+         .study_name = test.at("study").as_string(),
+         .direction = test.at("direction") == Value("maximize") ? Direction::maximize : Direction::minimize});
+    for (const auto& entry : test.at("runs").as_list()) {
+      const Map& run = entry.as_map();
+      const List& curve = run.at("curve").as_list();
+      auto trial = study.ask();
+      for (std::size_t i = 0; i < curve.size(); ++i) {
+        const List& report = curve[i].as_list();
+        trial.report(report[1].as_double(), report[0].as_int());
+        // All but the last report were let pass: a trial ends where it is pruned.
+        const bool expected = i + 1 == curve.size() && run.at("pruned").as_int() == 1;
+        ASSERT_EQ(trial.should_prune(), expected) << what << ", trial " << trial.number() << ", report " << i;
+        ++decisions;
+        pruned += expected;
+      }
+      if (run.at("value").is_null()) {
+        study.tell(trial, TrialState::pruned);
+      } else {
+        study.tell(trial, run.at("value").as_double());
+      }
+    }
+  }
+  EXPECT_GT(decisions, 5000);
+  EXPECT_GT(pruned, 300);
+}
+
+TEST(PrunerGolden, WilcoxonPValues) {
+  const Map file = golden("wilcoxon");
+  for (const auto& item : file.at("cases").as_list()) {
+    const auto d = numbers(item.as_map().at("differences"));
+    for (const auto alternative : {Alternative::less, Alternative::greater}) {
+      const double expected = item.as_map().at(alternative == Alternative::less ? "less" : "greater").as_double();
+      EXPECT_NEAR(wilcoxon_p_value(d, alternative), expected, 1e-12) << d.size() << " values";
+    }
+  }
+  EXPECT_TRUE(std::isnan(wilcoxon_p_value({}, Alternative::less)));
+  EXPECT_EQ(wilcoxon_p_value(std::vector<double>(60, 0.0), Alternative::less), 0.5);
+}
+
+TEST(Pruners, RefuseBadOptions) {
+  EXPECT_THROW(HyperbandPruner({.min_resource = 0}), Error);
+  EXPECT_THROW(HyperbandPruner({.min_resource = 3, .max_resource = 2}), Error);
+  EXPECT_THROW(HyperbandPruner({.max_resource = "Auto"}), Error);
+  EXPECT_THROW(HyperbandPruner({.reduction_factor = 1}), Error);
+  EXPECT_THROW(HyperbandPruner({.bootstrap_count = 1}), Error);
+  EXPECT_THROW(PatientPruner({.patience = -1}), Error);
+  EXPECT_THROW(PatientPruner({.min_delta = std::nan("")}), Error);
+  EXPECT_THROW(ThresholdPruner({}), Error);
+  EXPECT_THROW(ThresholdPruner({.lower = 1, .upper = 0}), Error);
+  EXPECT_THROW(ThresholdPruner({.lower = 0, .interval_steps = 0}), Error);
+  EXPECT_THROW(WilcoxonPruner({.p_threshold = 1.5}), Error);
+  EXPECT_THROW(WilcoxonPruner({.n_startup_steps = -1}), Error);
+  EXPECT_THROW(MetricPruner(PrunerRef(), {.metric = "acc"}), Error);
+  EXPECT_THROW(MetricPruner(MedianPruner(), {.metric = ""}), Error);
+  EXPECT_THROW(AnyPruner({}), Error);
+}
+
+// Notes which trials it is shown.
+class Watcher : public Sampler {
+ public:
+  explicit Watcher(std::shared_ptr<std::vector<std::set<std::int64_t>>> seen) : seen_(std::move(seen)) {}
+  Value sample_independent(StudyView& study, const FrozenTrial&, const std::string&,
+                           const Distribution& distribution) override {
+    std::set<std::int64_t> numbers;
+    for (const auto& trial : study.trials().by_number()) numbers.insert(trial->number);
+    seen_->push_back(numbers);
+    return distribution.low();
+  }
+
+ private:
+  std::shared_ptr<std::vector<std::set<std::int64_t>>> seen_;
+};
+
+TEST(HyperbandPruner, SamplersSeeTheirBracketAlone) {
+  auto seen = std::make_shared<std::vector<std::set<std::int64_t>>>();
+  auto study = create_study(
+      {.sampler = Watcher(seen), .pruner = HyperbandPruner({.max_resource = 9}), .study_name = "brackets"});
+  HyperbandPruner pruner({.max_resource = 9});
+  StudyView view({Direction::minimize}, {}, "brackets");
+  const auto bracket_of = pruner.grouping(view);
+  const auto bracket = [&](std::int64_t number) {
+    FrozenTrial trial;
+    trial.number = number;
+    return bracket_of(trial);
+  };
+  study.optimize([](Trial& trial) { return trial.suggest_float("x", 0, 1); }, {.n_trials = 40});
+  std::set<std::int64_t> brackets;
+  for (std::int64_t i = 0; i < 40; ++i) {
+    brackets.insert(bracket(i));
+    std::set<std::int64_t> same;
+    for (std::int64_t j = 0; j <= i; ++j) {
+      if (bracket(j) == bracket(i)) same.insert(j);
+    }
+    EXPECT_EQ((*seen)[static_cast<std::size_t>(i)], same) << i;
+  }
+  EXPECT_EQ(brackets.size(), 3u);
+}
+
+TEST(Reports, SeveralMetricsAreKeptWithTheTrial) {
+  const std::string url = "sqlite:///" + scratch_file("metrics.db");
+  {
+    auto study = create_study({.storage = url, .sampler = RandomSampler({.seed = 0}), .study_name = "s"});
+    auto trial = study.ask();
+    trial.report(0.5, 0, {{"acc", 0.7}, {"seconds", 3}});
+    trial.report(0.4, 1);
+    EXPECT_THROW(trial.report(0.3, 2, {{"acc", "high"}}), Error);
+    EXPECT_THROW(trial.report({0.3, 0.2}, 2), Error);
+    study.tell(trial, 0.4);
+  }
+  const auto trial = load_study({.study_name = "s", .storage = url}).trials().at(0);
+  EXPECT_EQ(trial.reported(0), std::vector<double>{0.5});
+  EXPECT_EQ(trial.reported_metric(0, "acc"), 0.7);
+  EXPECT_EQ(trial.reported_metric(0, "seconds"), 3.0);
+  EXPECT_EQ(trial.reported_metric(1, "acc"), std::nullopt);
+  EXPECT_EQ(trial.reported(2), std::vector<double>{});
+}
+
+TEST(Reports, SeveralObjectivesAreKeptWithTheTrial) {
+  const std::string url = "sqlite:///" + scratch_file("objectives.db");
+  const double nan = std::nan("");
+  {
+    auto study = create_study({.storage = url,
+                               .sampler = RandomSampler({.seed = 0}),
+                               .study_name = "s",
+                               .directions = {Direction::minimize, Direction::maximize}});
+    auto trial = study.ask();
+    trial.report({1.5, 2.5}, 0, {{"loss", 7.0}});
+    trial.report({1.25, 3.5}, 4);
+    EXPECT_THROW(trial.report(1.0, 5), Error);
+    EXPECT_THROW(trial.report({1.0, 2.0, 3.0}, 5), Error);
+    EXPECT_EQ(study.tell(trial, TrialState::pruned).values, (std::vector<double>{1.25, 3.5}));
+    auto broken = study.ask();
+    broken.report({1.0, nan}, 0);
+    EXPECT_TRUE(study.tell(broken, TrialState::pruned).values.empty());
+  }
+  const auto trials = load_study({.study_name = "s", .storage = url}).trials();
+  EXPECT_EQ(trials[0].reported(0), (std::vector<double>{1.5, 2.5}));
+  EXPECT_EQ(trials[0].intermediate_values.at(4), 1.25);  // what other tools see
+  EXPECT_EQ(trials[0].reported_metric(0, "loss"), 7.0);
+  EXPECT_TRUE(std::isnan(trials[1].reported(0).at(1)));
+}
+
+TEST(MetricPruner, JudgesByTheNamedMetric) {
+  auto study = create_study({.sampler = RandomSampler({.seed = 0}),
+                             .pruner = MetricPruner(MedianPruner({.n_startup_trials = 3}),
+                                                    {.metric = "acc", .direction = Direction::maximize})});
+  for (int i = 0; i < 5; ++i) {
+    auto trial = study.ask();
+    trial.report(1.0, 0, {{"acc", 0.5 + 0.1 * i}});
+    study.tell(trial, 1.0);
+  }
+  auto low = study.ask(), high = study.ask(), none = study.ask();
+  low.report(0.0, 0, {{"acc", 0.6}});    // the loss is best, the accuracy below the median
+  high.report(9.0, 0, {{"acc", 0.75}});  // the other way round
+  none.report(9.0, 0);
+  EXPECT_TRUE(low.should_prune());
+  EXPECT_FALSE(high.should_prune());
+  EXPECT_FALSE(none.should_prune());
+}
+
+TEST(MetricPruner, RungsOfTwoMetricsDoNotMeet) {
+  const auto halving = [](const std::string& metric) {
+    return MetricPruner(SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2}), {.metric = metric});
+  };
+  auto study = create_study({.sampler = RandomSampler({.seed = 0}), .pruner = AnyPruner({halving("a"), halving("b")})});
+  const auto run = [&](double a, double b) {
+    auto trial = study.ask();
+    trial.report(0.0, 1, {{"a", a}, {"b", b}});
+    const bool pruned = trial.should_prune();
+    pruned ? study.tell(trial, TrialState::pruned) : study.tell(trial, 0.0);
+    return pruned;
+  };
+  EXPECT_FALSE(run(1, 1));
+  EXPECT_FALSE(run(0.5, 0.5));
+  EXPECT_TRUE(run(0.1, 2));     // good at a, bad at b
+  EXPECT_FALSE(run(0.2, 0.1));  // of four: second at a, first at b
+}
+
+// Two objectives that fall along the curve; how far is decided by the trial's place.
+std::vector<double> tradeoff(double angle, double badness, int step) {
+  return {std::cos(angle) + badness + 1.0 / (step + 1), std::sin(angle) + badness + 1.0 / (step + 1)};
+}
+
+TEST(SeveralObjectives, HopelessTrialsArePrunedAndTheFrontIsKept) {
+  const std::vector<std::pair<std::string, PrunerRef>> pruners{
+      {"median", MedianPruner({.n_startup_trials = 5})},
+      {"halving", SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2})},
+      {"hyperband", HyperbandPruner({.max_resource = 16, .reduction_factor = 2})}};
+  for (const auto& [name, pruner] : pruners) {
+    auto study = create_study({.sampler = RandomSampler({.seed = 3}),
+                               .pruner = pruner,
+                               .study_name = "mo",
+                               .directions = {Direction::minimize, Direction::minimize}});
+    std::int64_t steps = 0;
+    study.optimize(
+        [&](Trial& trial) {
+          const double angle = trial.suggest_float("angle", 0, 1.57), badness = trial.suggest_float("badness", 0, 1);
+          for (int step = 0; step < 16; ++step, ++steps) {
+            trial.report(tradeoff(angle, badness, step), step);
+            if (trial.should_prune()) throw TrialPruned();
+          }
+          return tradeoff(angle, badness, 15);
+        },
+        {.n_trials = 120});
+    const auto complete = study.trials({TrialState::complete}), pruned = study.trials({TrialState::pruned});
+    EXPECT_GT(pruned.size(), 30u) << name;
+    EXPECT_GT(complete.size(), 5u) << name;
+    EXPECT_LT(steps, 120 * 16 * 7 / 10) << name;
+    const auto mean_badness = [](const std::vector<FrozenTrial>& trials) {
+      double sum = 0;
+      for (const auto& trial : trials) sum += trial.params.at("badness").as_double();
+      return sum / static_cast<double>(trials.size());
+    };
+    EXPECT_LT(mean_badness(complete), mean_badness(pruned) - 0.1) << name;
+  }
+}
+
+TEST(SeveralObjectives, ATrialThatDominatesAllIsNeverPruned) {
+  for (const auto& pruner :
+       {PrunerRef(MedianPruner({.n_startup_trials = 1})), PrunerRef(SuccessiveHalvingPruner({.min_resource = 1})),
+        PrunerRef(HyperbandPruner({.max_resource = 8}))}) {
+    auto study = create_study({.sampler = RandomSampler({.seed = 0}),
+                               .pruner = pruner,
+                               .directions = {Direction::minimize, Direction::maximize}});
+    for (int i = 0; i < 25; ++i) {
+      auto trial = study.ask();
+      for (int step = 0; step < 8; ++step) {
+        trial.report({100.0 - i - step, i + 0.5 * step}, step);
+        EXPECT_FALSE(trial.should_prune()) << i;
+      }
+      study.tell(trial, {100.0 - i, 1.0 * i});
+    }
+  }
+}
+
+TEST(SeveralObjectives, PatienceEndsWhenEveryLateReportIsDominated) {
+  auto study = create_study({.sampler = RandomSampler({.seed = 0}),
+                             .pruner = PatientPruner({.patience = 1}),
+                             .directions = {Direction::minimize, Direction::minimize}});
+  auto worse = study.ask(), traded = study.ask();
+  worse.report({1, 1}, 0);
+  traded.report({1, 1}, 0);
+  for (int step = 1; step < 3; ++step) {
+    worse.report({1.0 + step, 1}, step);
+    traded.report({1.0 + step, 0.5}, step);
+  }
+  EXPECT_TRUE(worse.should_prune());
+  EXPECT_FALSE(traded.should_prune());
+}
+
+TEST(SeveralObjectives, APrunerForOneObjectiveSaysSo) {
+  auto study = create_study({.sampler = RandomSampler({.seed = 0}),
+                             .pruner = WilcoxonPruner(),
+                             .directions = {Direction::minimize, Direction::minimize}});
+  auto trial = study.ask();
+  trial.report({1, 1}, 0);
+  EXPECT_THROW(trial.should_prune(), Error);
+}
+
+}  // namespace
+}  // namespace levin::tune
