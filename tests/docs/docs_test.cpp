@@ -46,6 +46,41 @@ struct StopAtAccuracyImpl : levin::CallbackImpl {
 };
 using StopAtAccuracy = levin::CallbackHolder<StopAtAccuracyImpl>;
 
+// A generator that learns to draw around 3, and a critic.
+struct Gan : levin::Module {
+  Gan() {
+    generator = register_module("generator", torch::nn::Linear(1, 1));
+    critic = register_module("critic", torch::nn::Sequential(torch::nn::Linear(1, 8), torch::nn::ReLU(), torch::nn::Linear(8, 1)));
+  }
+
+  torch::Tensor training_step(const levin::Batch& batch, int64_t, int64_t optimizer_idx) override {
+    auto fake = generator->forward(torch::randn_like(batch[0]));
+    if (optimizer_idx == 0) return -critic->forward(fake).mean();
+    return critic->forward(fake.detach()).mean() - critic->forward(batch[0]).mean();
+  }
+  levin::Optimizers configure_optimizers() override {
+    return {{.optimizer = levin::optim::Adam(generator->parameters(), {.lr = 1e-3}), .frequency = 5},
+            {.optimizer = levin::optim::Adam(critic->parameters(), {.lr = 1e-3})}};
+  }
+
+  torch::nn::Linear generator{nullptr};
+  torch::nn::Sequential critic{nullptr};
+};
+
+struct ManualGan : Gan {
+  ManualGan() { set_automatic_optimization(false); }
+
+  torch::Tensor training_step(const levin::Batch& batch, int64_t batch_idx, int64_t) override {
+    for (levin::TrainerOptimizer& optimizer : optimizers()) {
+      levin::ToggledOptimizer toggled(optimizer);
+      optimizer.zero_grad();
+      manual_backward(Gan::training_step(batch, batch_idx, optimizer.index()));
+      optimizer.step();
+    }
+    return {};
+  }
+};
+
 class Docs : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -113,6 +148,32 @@ TEST_F(Docs, PlainLoop) {
     schedule.step();
   }
   EXPECT_DOUBLE_EQ(sgd.param_groups()[0].lr, 0.05);
+}
+
+TEST_F(Docs, Loops) {
+  auto [train, val] = loaders();
+  Classifier model;
+  levin::Trainer trainer({.logger = false,
+                          .max_epochs = 3,
+                          .max_time = std::chrono::hours(8),
+                          .limit_train_batches = levin::count(10),
+                          .limit_val_batches = levin::fraction(0.5),
+                          .val_check_interval = levin::every(15, levin::Unit::steps),
+                          .enable_checkpointing = false,
+                          .enable_progress_bar = false});
+  trainer.fit(model, train, val);
+  EXPECT_EQ(trainer.global_step(), 30);
+
+  levin::CombinedLoader both({train, val}, {.mode = levin::CombineMode::sequential});
+  levin::Map metrics = trainer.validate(model, both);
+  EXPECT_FALSE(metrics.empty());
+
+  levin::DataLoader numbers(levin::TensorDataset({torch::randn({256, 1}) + 3}), {.batch_size = 32});
+  levin::TrainerOptions brief{.logger = false, .max_epochs = 2, .enable_checkpointing = false, .enable_progress_bar = false};
+  Gan gan;
+  levin::Trainer(brief).fit(gan, numbers);
+  ManualGan manual;
+  levin::Trainer(brief).fit(manual, numbers);
 }
 
 TEST_F(Docs, Tables) {

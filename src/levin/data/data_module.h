@@ -3,7 +3,11 @@
 
 #include <levin/core/export.h>
 #include <levin/core/value.h>
+#include <levin/data/batch.h>
 #include <levin/data/loader.h>
+
+#include <cstdint>
+#include <exception>
 
 namespace levin {
 
@@ -34,6 +38,13 @@ class LEVIN_API DataModule {
   virtual DataLoader val_dataloader();
   virtual DataLoader test_dataloader();
   virtual DataLoader predict_dataloader();
+
+  /** Around the copy of a batch to the device, for each batch; `transfer_batch_to_device` is `batch.to(device)`. */
+  virtual Batch on_before_batch_transfer(Batch batch, std::int64_t dataloader_idx);
+  virtual Batch transfer_batch_to_device(Batch batch, c10::Device device, std::int64_t dataloader_idx);
+  virtual Batch on_after_batch_transfer(Batch batch, std::int64_t dataloader_idx);
+  /** The run ended in an error. */
+  virtual void on_exception(std::exception_ptr error);
 
   virtual Map state_dict() const;
   virtual void load_state_dict(const Map& state);

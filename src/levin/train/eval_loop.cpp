@@ -1,13 +1,16 @@
 // Validation, test and prediction: the same loop with different steps.
 #include <levin/train/trainer_impl.h>
 
+#include <levin/core/interrupt.h>
+
+#include <algorithm>
+
 namespace levin {
 
-ModeGuard::ModeGuard(torch::nn::Module& root, bool train) {
+ModeGuard::ModeGuard(torch::nn::Module& root) {
   flags_.emplace_back(&root, root.is_training());
   for (const auto& module : root.modules(/*include_self=*/false))
     flags_.emplace_back(module.get(), module->is_training());
-  root.train(train);
 }
 
 ModeGuard::~ModeGuard() {
@@ -17,7 +20,37 @@ ModeGuard::~ModeGuard() {
   }
 }
 
-void Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::int64_t batches,
+namespace {
+
+/** Calls a module's own hook around the modes of a stage: its eval hook now, its train hook at the end. */
+class EvalScope {
+ public:
+  using ModeHook = void (Module::*)();
+
+  EvalScope(Module& model, HookSet hooks, Hook eval_hook, ModeHook eval, Hook train_hook, ModeHook train)
+      : model_(model), train_(hooks.has(train_hook) ? train : nullptr) {
+    if (!train_) guard_.emplace(model);
+    if (hooks.has(eval_hook)) {
+      (model.*eval)();
+    } else {
+      model.eval();
+    }
+  }
+  ~EvalScope() noexcept(false) {
+    if (train_ && std::uncaught_exceptions() == 0) (model_.*train_)();
+  }
+  EvalScope(const EvalScope&) = delete;
+  EvalScope& operator=(const EvalScope&) = delete;
+
+ private:
+  Module& model_;
+  ModeHook train_;
+  std::optional<ModeGuard> guard_;
+};
+
+}  // namespace
+
+bool Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::span<const std::int64_t> batches,
                                  const std::function<void(const Batch&, std::int64_t)>& step) {
   using BatchHook = void (Impl::*)(const Batch&, std::int64_t);
   BatchHook start = &Impl::on_validation_batch_start, end = &Impl::on_validation_batch_end;
@@ -30,23 +63,44 @@ void Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::int64_t b
     step_hook = Hook::predict_step;
   }
 
-  loader.begin_epoch(0);
+  // Loaders in sequence are counted and limited one by one; any other is one stream of batches.
+  const bool in_sequence = batches.size() > 1;
+  num_dataloaders = static_cast<std::int64_t>(batches.size());
+  bool complete = true;
   Batch batch;
-  for (std::int64_t batch_idx = 0; batch_idx < batches && loader.next(batch); ++batch_idx) {
-    if (!device.is_cpu()) batch = batch.to(device, /*non_blocking=*/true);
-    active_log->begin_batch(batch.batch_size());
-    (this->*start)(batch, batch_idx);
-    context = step_hook;
-    step(batch, batch_idx);
-    context = Hook::none;
-    (this->*end)(batch, batch_idx);
+  for (std::size_t i = 0; i < batches.size() && complete; ++i) {
+    DataLoader part = in_sequence ? loader.parts()[i] : loader;
+    part.begin_epoch(0);
+    for (std::int64_t batch_idx = 0; batch_idx < batches[i] && part.next(batch); ++batch_idx) {
+      if (interrupt_requested()) {
+        complete = false;
+        break;
+      }
+      dataloader_idx = in_sequence ? static_cast<std::int64_t>(i) : part.dataloader_idx();
+      receive(batch);
+      active_log->begin_batch(batch.batch_size());
+      (this->*start)(batch, batch_idx);
+      context = step_hook;
+      step(batch, batch_idx);
+      context = Hook::none;
+      (this->*end)(batch, batch_idx);
+    }
   }
+  dataloader_idx = 0;
+  num_dataloaders = 1;
+  if (!complete) interrupted = true;
+  return complete;
 }
 
 void Trainer::Impl::run_sanity_check() {
-  const std::int64_t batches =
-      options.num_sanity_val_steps < 0 ? num_val_batches : std::min(options.num_sanity_val_steps, num_val_batches);
-  if (batches == 0 || options.fast_dev_run > 0) return;
+  const std::int64_t wanted = options.num_sanity_val_steps.value_or(2);
+  if (wanted == 0) return;
+  setup_val_loader();
+  std::vector<std::int64_t> batches = num_val_batches;
+  if (wanted > 0) {
+    for (std::int64_t& count : batches) count = std::min(count, wanted);
+  }
+  if (batches.empty()) return;
   // A trial run leaves nothing behind: neither metrics nor random numbers drawn.
   auto generator = torch::globalContext().defaultGenerator(torch::kCPU);
   const torch::Tensor rng_state = generator.get_state();
@@ -61,36 +115,53 @@ void Trainer::Impl::run_sanity_check() {
   generator.set_state(rng_state);
 }
 
-void Trainer::Impl::run_validation(std::int64_t batches) {
+void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
   const torch::NoGradGuard no_grad;
-  const ModeGuard eval_mode(*model, /*train=*/false);
+  if (fitting && !sanity_checking && !accumulating()) {
+    if (model_hooks.has(Hook::on_validation_model_zero_grad)) {
+      context = Hook::on_validation_model_zero_grad;
+      model->on_validation_model_zero_grad();
+    } else {
+      forget_gradients();
+    }
+  }
+  const EvalScope scope(*model, model_hooks, Hook::on_validation_model_eval, &Module::on_validation_model_eval,
+                        Hook::on_validation_model_train, &Module::on_validation_model_train);
   active_log = &val_log;
   val_log.begin_batch(1);
   progress.val_batch.reset_current();
   on_validation_start();
   on_validation_epoch_start();
-  eval_batches(Stage::validate, val_loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
-    progress.val_batch.increment_ready();
-    progress.val_batch.increment_started();
-    model->validation_step(batch, batch_idx);
-    progress.val_batch.increment_processed();
-    progress.val_batch.increment_completed();
-  });
+  const bool complete =
+      eval_batches(Stage::validate, val_loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
+        progress.val_batch.increment_ready();
+        progress.val_batch.increment_started();
+        model->validation_step(batch, batch_idx, dataloader_idx);
+        progress.val_batch.increment_processed();
+        progress.val_batch.increment_completed();
+      });
+  if (!complete) return val_log.drop_epoch();
   val_log.begin_batch(1);
   on_validation_epoch_end();
   val_log.finish_epoch();
   recent_log = &val_log;
   if (!sanity_checking) log_to_loggers(val_log.logged_epoch_values(), progress.batches_that_stepped);
+  if (pending == Tail::validation) pending = Tail::after_validation;
+  last_validation = std::chrono::steady_clock::now();
   on_validation_end();
 }
 
-void Trainer::Impl::run_test(DataLoader& loader, std::int64_t batches) {
+void Trainer::Impl::run_test(DataLoader& loader, std::span<const std::int64_t> batches) {
+  const EvalScope scope(*model, model_hooks, Hook::on_test_model_eval, &Module::on_test_model_eval,
+                        Hook::on_test_model_train, &Module::on_test_model_train);
   active_log = &test_log;
   test_log.clear();
   on_test_start();
   on_test_epoch_start();
-  eval_batches(Stage::test, loader, batches,
-               [this](const Batch& batch, std::int64_t batch_idx) { model->test_step(batch, batch_idx); });
+  const bool complete = eval_batches(Stage::test, loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
+    model->test_step(batch, batch_idx, dataloader_idx);
+  });
+  if (!complete) return test_log.clear();
   test_log.begin_batch(1);
   on_test_epoch_end();
   test_log.finish_epoch();
@@ -99,14 +170,17 @@ void Trainer::Impl::run_test(DataLoader& loader, std::int64_t batches) {
   on_test_end();
 }
 
-std::vector<Batch> Trainer::Impl::run_predict(DataLoader& loader, std::int64_t batches) {
+std::vector<Batch> Trainer::Impl::run_predict(DataLoader& loader, std::span<const std::int64_t> batches, bool keep) {
+  const EvalScope scope(*model, model_hooks, Hook::on_predict_model_eval, &Module::on_predict_model_eval,
+                        Hook::on_predict_model_train, &Module::on_predict_model_train);
   std::vector<Batch> predictions;
-  predictions.reserve(static_cast<std::size_t>(batches));
   on_predict_start();
   on_predict_epoch_start();
-  eval_batches(Stage::predict, loader, batches, [&](const Batch& batch, std::int64_t batch_idx) {
-    predictions.push_back(model->predict_step(batch, batch_idx).to(torch::kCPU));
+  const bool complete = eval_batches(Stage::predict, loader, batches, [&](const Batch& batch, std::int64_t batch_idx) {
+    Batch prediction = model->predict_step(batch, batch_idx, dataloader_idx);
+    if (keep) predictions.push_back(prediction.to(torch::kCPU));
   });
+  if (!complete) return {};
   on_predict_epoch_end();
   on_predict_end();
   return predictions;

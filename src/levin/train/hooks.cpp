@@ -9,12 +9,12 @@ const char* hook_name(Hook hook) {
     case Hook::validation_step: return "validation_step";
     case Hook::test_step: return "test_step";
     case Hook::predict_step: return "predict_step";
-    case Hook::configure: return "configure_optimizers";
 #define LEVIN_HOOK(name) \
   case Hook::name: return #name;
       LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
       LEVIN_BATCH_HOOKS(LEVIN_HOOK)
       LEVIN_OTHER_HOOKS(LEVIN_HOOK)
+      LEVIN_OWNER_HOOKS(LEVIN_HOOK)
 #undef LEVIN_HOOK
     case Hook::count_: break;
   }

@@ -269,17 +269,25 @@ MetricValues MetricLog::progress_bar_values() const {
   return values;
 }
 
+void MetricLog::empty(Slot& slot) {
+  slot.accumulated = identity(slot.options.reduce_fx);
+  slot.weight = 0;
+  slot.accumulated_device.reset();
+  slot.touched = false;
+  if (slot.metric) slot.metric->reset();
+}
+
+void MetricLog::drop_epoch() {
+  for (Slot& slot : slots_) empty(slot);
+}
+
 MetricValues MetricLog::finish_epoch() {
   MetricValues values;
   logged_epoch_.clear();
   for (Slot& s : slots_) {
     if (!s.on_epoch || !s.touched) continue;
     s.epoch_value = epoch_value(s);
-    s.accumulated = identity(s.options.reduce_fx);
-    s.weight = 0;
-    s.accumulated_device.reset();
-    s.touched = false;
-    if (s.metric) s.metric->reset();
+    empty(s);
     const std::string name = s.on_step ? s.name + "_epoch" : s.name;
     values.emplace_back(name, *s.epoch_value);
     if (s.options.logger) logged_epoch_.emplace_back(name, *s.epoch_value);

@@ -59,6 +59,8 @@ class LEVIN_API MetricLog {
   MetricValues progress_bar_values() const;
   /** Reduces the epoch, empties the accumulators and returns the epoch values (for the logger or all of them). */
   MetricValues finish_epoch();
+  /** Forgets what was gathered of an epoch that did not come to its end. */
+  void drop_epoch();
   /** The subset of the last finished epoch that goes to loggers. */
   const MetricValues& logged_epoch_values() const { return logged_epoch_; }
 
@@ -101,6 +103,7 @@ class LEVIN_API MetricLog {
   Slot& slot(std::string_view name, const LogOptions& options, Hook hook);
   Slot& add_slot(std::string_view name, const LogOptions& options, Hook hook);
   static Slot make_slot(std::string_view name, const LogOptions& options, Hook hook);
+  static void empty(Slot& slot);
   void accumulate(Slot& slot, double value);
   void accumulate_on_device(Slot& slot, const at::Tensor& value);
   std::int64_t weight(const Slot& slot) const;

@@ -23,6 +23,23 @@ void Module::test_step(const Batch&, std::int64_t) { throw_missing("test_step", 
 Batch Module::predict_step(const Batch&, std::int64_t) { throw_missing("predict_step", "predict"); }
 Optimizers Module::configure_optimizers() { return {}; }
 
+torch::Tensor Module::training_step(const Batch& batch, std::int64_t batch_idx, std::int64_t) {
+  return training_step(batch, batch_idx);
+}
+void Module::validation_step(const Batch& batch, std::int64_t batch_idx, std::int64_t) {
+  validation_step(batch, batch_idx);
+}
+void Module::test_step(const Batch& batch, std::int64_t batch_idx, std::int64_t) { test_step(batch, batch_idx); }
+Batch Module::predict_step(const Batch& batch, std::int64_t batch_idx, std::int64_t) {
+  return predict_step(batch, batch_idx);
+}
+
+Batch Module::on_before_batch_transfer(Batch batch, std::int64_t) { return batch; }
+Batch Module::transfer_batch_to_device(Batch batch, torch::Device to, std::int64_t) {
+  return batch.to(to, /*non_blocking=*/true);
+}
+Batch Module::on_after_batch_transfer(Batch batch, std::int64_t) { return batch; }
+
 void Module::save_hyperparameters(const Map& hparams) {
   for (const auto& [key, value] : hparams) hparams_[key] = value;
 }

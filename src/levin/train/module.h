@@ -5,15 +5,20 @@
 #include <levin/core/value.h>
 #include <levin/data/batch.h>
 #include <levin/data/data_module.h>
+#include <levin/train/callbacks/callback.h>
 #include <levin/train/hooks.h>
 #include <levin/train/metric_log.h>
 #include <levin/train/metrics.h>
 #include <levin/train/optimizers.h>
+#include <levin/train/trainer_optimizer.h>
+#include <levin/train/trainer_options.h>
 
 #include <torch/nn/module.h>
 
 #include <concepts>
 #include <exception>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,15 +39,40 @@ class LEVIN_API Module : public torch::nn::Module {
   using torch::nn::Module::Module;
   ~Module() override;
 
+  // --- the steps ---
+
   /** The loss of a training batch, a scalar that requires grad; an undefined tensor skips the batch. */
   virtual torch::Tensor training_step(const Batch& batch, std::int64_t batch_idx);
+  /**
+   * With several optimizers: the loss of optimizer `optimizer_idx`, asked for each of them in turn while only its
+   * parameters require grad. By default calls the form above.
+   */
+  virtual torch::Tensor training_step(const Batch& batch, std::int64_t batch_idx, std::int64_t optimizer_idx);
   virtual void validation_step(const Batch& batch, std::int64_t batch_idx);
+  /** With several loaders: a batch of loader `dataloader_idx`. By default calls the form above; the same below. */
+  virtual void validation_step(const Batch& batch, std::int64_t batch_idx, std::int64_t dataloader_idx);
   virtual void test_step(const Batch& batch, std::int64_t batch_idx);
+  virtual void test_step(const Batch& batch, std::int64_t batch_idx, std::int64_t dataloader_idx);
   /** The predictions for a batch; the Trainer moves them to the CPU and keeps them. */
   virtual Batch predict_step(const Batch& batch, std::int64_t batch_idx);
-  virtual Optimizers configure_optimizers();
+  virtual Batch predict_step(const Batch& batch, std::int64_t batch_idx, std::int64_t dataloader_idx);
 
-  // Hooks, in the order of Lightning; see CallbackImpl for their place beside the callbacks.
+  // --- what a run is made of ---
+
+  virtual Optimizers configure_optimizers();
+  /** Callbacks that belong to the model; they replace the Trainer's of the same type. */
+  virtual std::vector<Callback> configure_callbacks() { return {}; }
+  /** Builds layers that depend on the data; called once the data are set up, in every stage. */
+  virtual void configure_model() {}
+  /** Data of the module's own, for runs without loaders and without a DataModule. */
+  virtual void prepare_data() {}
+  virtual DataLoader train_dataloader() { return {}; }
+  virtual DataLoader val_dataloader() { return {}; }
+  virtual DataLoader test_dataloader() { return {}; }
+  virtual DataLoader predict_dataloader() { return {}; }
+
+  // --- hooks, in the order of Lightning; see CallbackImpl for their place beside the callbacks ---
+
   virtual void setup(Stage) {}
   virtual void teardown(Stage) {}
 #define LEVIN_HOOK(name) \
@@ -57,9 +87,54 @@ class LEVIN_API Module : public torch::nn::Module {
   virtual void on_before_backward(const torch::Tensor& /*loss*/) {}
   virtual void on_before_optimizer_step(optim::Optimizer&) {}
   virtual void on_exception(std::exception_ptr) {}
-  /** More to keep in the checkpoint, under the key "levin_module"; `on_load_checkpoint` gets it back. */
-  virtual Map on_save_checkpoint() { return {}; }
-  virtual void on_load_checkpoint(const Map&) {}
+  /** The checkpoint as it will be written: add what is the module's own; `on_load_checkpoint` sees it again. */
+  virtual void on_save_checkpoint(Checkpoint&) {}
+  /** The checkpoint before its weights are loaded. */
+  virtual void on_load_checkpoint(const Checkpoint&) {}
+
+  // --- hooks that stand for what the Trainer does; call the base's from an override to do that, too ---
+
+  virtual Batch on_before_batch_transfer(Batch batch, std::int64_t dataloader_idx);
+  /** By default `batch.to(device)`. */
+  virtual Batch transfer_batch_to_device(Batch batch, torch::Device device, std::int64_t dataloader_idx);
+  virtual Batch on_after_batch_transfer(Batch batch, std::int64_t dataloader_idx);
+  virtual void backward(const torch::Tensor& loss);
+  /** `closure` computes the loss and its gradients; by default `optimizer.step(closure)`. */
+  virtual void optimizer_step(std::int64_t epoch, std::int64_t batch_idx, TrainerOptimizer& optimizer,
+                              const std::function<void()>& closure);
+  virtual void optimizer_zero_grad(std::int64_t epoch, std::int64_t batch_idx, optim::Optimizer& optimizer);
+  /** `metric` is the monitored value for a scheduler that needs one. */
+  virtual void lr_scheduler_step(optim::LRScheduler& scheduler, std::optional<double> metric);
+  /** By default clips as the Trainer's options say. */
+  virtual void configure_gradient_clipping(optim::Optimizer& optimizer, std::optional<double> gradient_clip_val,
+                                           ClipAlgorithm gradient_clip_algorithm);
+  /** Before a validation within fit; by default forgets the gradients. */
+  virtual void on_validation_model_zero_grad();
+  virtual void on_validation_model_eval() { eval(); }
+  /** After a validation the Trainer puts each submodule's flag back, unless this is overridden. */
+  virtual void on_validation_model_train() { train(); }
+  virtual void on_test_model_eval() { eval(); }
+  virtual void on_test_model_train() { train(); }
+  virtual void on_predict_model_eval() { eval(); }
+  virtual void on_predict_model_train() { train(); }
+
+  // --- manual optimization ---
+
+  /** False: training_step runs backward and the optimizers itself (`manual_backward`, `optimizers()`). */
+  bool automatic_optimization() const { return automatic_optimization_; }
+  void set_automatic_optimization(bool automatic) { automatic_optimization_ = automatic; }
+  /** The optimizers of the run; throws Error outside a fit. */
+  std::vector<TrainerOptimizer> optimizers() const;
+  TrainerOptimizer optimizer(std::int64_t index = 0) const;
+  /** The schedulers of the run; in manual optimization the module steps them. */
+  std::vector<optim::LRScheduler> lr_schedulers() const;
+  /** `loss.backward()` with the hooks around it. */
+  void manual_backward(const torch::Tensor& loss);
+  /** Clips the gradients of an optimizer's parameters; for manual optimization and configure_gradient_clipping. */
+  void clip_gradients(optim::Optimizer& optimizer, double gradient_clip_val,
+                      ClipAlgorithm gradient_clip_algorithm = ClipAlgorithm::norm);
+
+  // --- logging ---
 
   /** Logs a scalar under `name`; the options' defaults depend on the hook (see LogOptions). */
   void log(std::string_view name, const torch::Tensor& value, const LogOptions& options = {});
@@ -91,8 +166,23 @@ class LEVIN_API Module : public torch::nn::Module {
   friend class Trainer;
 
   Trainer* trainer_ = nullptr;
+  bool automatic_optimization_ = true;
   Map hparams_;
   std::vector<std::pair<std::string, metrics::Metric>> metrics_;
+};
+
+/** A data module and the hooks its class overrides; made from any DataModule where a Trainer takes one. */
+class DataModuleRef {
+ public:
+  template <std::derived_from<DataModule> D>
+  DataModuleRef(D& data) : data_(&data), hooks_(overridden_hooks<D, DataModule>()) {}
+
+  DataModule& data() const { return *data_; }
+  HookSet hooks() const { return hooks_; }
+
+ private:
+  DataModule* data_;
+  HookSet hooks_;
 };
 
 /** A model and the hooks its class overrides; made from any Module where a Trainer takes one. */

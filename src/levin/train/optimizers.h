@@ -1,4 +1,4 @@
-// What configure_optimizers returns: the optimizer of a run and the schedulers of its learning rate.
+// What configure_optimizers returns: the optimizers of a run and the schedulers of their learning rates.
 #pragma once
 
 #include <levin/core/export.h>
@@ -6,6 +6,7 @@
 #include <levin/optim/optimizer.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,25 +26,60 @@ struct LRSchedulerConfig {
   std::string name;            ///< for LearningRateMonitor; by default "lr-" and the optimizer's name
 };
 
-/** The optimizer of a run, with any number of schedulers. Empty: the run trains nothing. */
+/** One of several optimizers of a run. */
+struct OptimizerConfig {
+  optim::Optimizer optimizer;
+  /** Takes part in every frequency-th optimizer step of an epoch; batches between are not its concern. */
+  std::int64_t frequency = 1;
+  std::vector<LRSchedulerConfig> schedulers = {};
+};
+
+/**
+ * The optimizers of a run and the schedulers of their learning rates. Empty: the run trains nothing.
+ *
+ *     return adam;                                                                  // one optimizer
+ *     return {adam, {.scheduler = cosine, .interval = Interval::step}};             // with a scheduler
+ *     return {{.optimizer = generator, .frequency = 5}, {.optimizer = critic}};     // several
+ *
+ * With several, the Trainer asks training_step for the loss of each in turn (see Module::training_step).
+ */
 class LEVIN_API Optimizers {
  public:
   Optimizers() = default;
-  Optimizers(optim::Optimizer optimizer) : optimizer_(std::move(optimizer)) {}
-  Optimizers(optim::Optimizer optimizer, LRSchedulerConfig scheduler)
-      : optimizer_(std::move(optimizer)), schedulers_{std::move(scheduler)} {}
-  Optimizers(optim::Optimizer optimizer, std::vector<LRSchedulerConfig> schedulers)
-      : optimizer_(std::move(optimizer)), schedulers_(std::move(schedulers)) {}
+  Optimizers(optim::Optimizer optimizer) { add({.optimizer = std::move(optimizer)}); }
+  Optimizers(optim::Optimizer optimizer, LRSchedulerConfig scheduler) {
+    add({.optimizer = std::move(optimizer), .schedulers = {std::move(scheduler)}});
+  }
+  Optimizers(optim::Optimizer optimizer, std::vector<LRSchedulerConfig> schedulers) {
+    add({.optimizer = std::move(optimizer), .schedulers = std::move(schedulers)});
+  }
+  Optimizers(std::initializer_list<OptimizerConfig> configs) {
+    for (const OptimizerConfig& config : configs) add(config);
+  }
+  explicit Optimizers(const std::vector<OptimizerConfig>& configs) {
+    for (const OptimizerConfig& config : configs) add(config);
+  }
 
-  bool defined() const { return optimizer_.defined(); }
-  optim::Optimizer& optimizer() { return optimizer_; }
-  const optim::Optimizer& optimizer() const { return optimizer_; }
+  bool defined() const { return !optimizers_.empty(); }
+  std::int64_t size() const { return static_cast<std::int64_t>(optimizers_.size()); }
+  optim::Optimizer& optimizer(std::int64_t index = 0) { return optimizers_.at(static_cast<std::size_t>(index)); }
+  const optim::Optimizer& optimizer(std::int64_t index = 0) const {
+    return optimizers_.at(static_cast<std::size_t>(index));
+  }
+  std::int64_t frequency(std::int64_t index) const { return frequencies_.at(static_cast<std::size_t>(index)); }
+  /** The schedulers of all optimizers, in order. */
   std::vector<LRSchedulerConfig>& schedulers() { return schedulers_; }
   const std::vector<LRSchedulerConfig>& schedulers() const { return schedulers_; }
 
  private:
-  optim::Optimizer optimizer_;
+  void add(OptimizerConfig config);
+
+  std::vector<optim::Optimizer> optimizers_;
+  std::vector<std::int64_t> frequencies_;
   std::vector<LRSchedulerConfig> schedulers_;
 };
+
+/** Throws Error for an optimizer or scheduler that cannot be used. */
+LEVIN_API void check(const Optimizers& optimizers);
 
 }  // namespace levin

@@ -25,8 +25,12 @@ struct Progress {
 struct FitProgress {
   Progress epoch, batch, val_batch;
   Progress optimizer_step, zero_grad, scheduler;
+  Progress manual_step;  ///< optimizer steps in manual optimization
   bool is_last_batch = false;
   std::int64_t batches_that_stepped = 0;  ///< batches that ended in an optimizer step: the loggers' x-axis
+
+  /** Steps of all optimizers: `Trainer::global_step`. */
+  std::int64_t global_step() const { return optimizer_step.total.completed + manual_step.total.completed; }
 };
 
 }  // namespace levin

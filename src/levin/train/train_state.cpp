@@ -61,7 +61,7 @@ PickleDict fit_loop(const FitProgress& p) {
           {"epoch_loop.automatic_optimization.optim_progress",
            PickleDict{{"optimizer", PickleDict{{"step", step}, {"zero_grad", zero_grad}}}}},
           {"epoch_loop.manual_optimization.state_dict", PickleDict()},
-          {"epoch_loop.manual_optimization.optim_step_progress", counts(Progress{}, false)},
+          {"epoch_loop.manual_optimization.optim_step_progress", counts(p.manual_step, false)},
           {"epoch_loop.val_loop.state_dict", PickleDict()},
           {"epoch_loop.val_loop.batch_progress", val_batch},
           {"epoch_progress", counts(p.epoch, true)}};
@@ -84,6 +84,7 @@ FitProgress read_fit_loop(const PickleDict& loop) {
       loop.at("epoch_loop.automatic_optimization.optim_progress").as_dict().at("optimizer").as_dict();
   read(optimizer.at("step").as_dict(), p.optimizer_step);
   read(optimizer.at("zero_grad").as_dict(), p.zero_grad);
+  read(loop.at("epoch_loop.manual_optimization.optim_step_progress").as_dict(), p.manual_step);
   read(loop.at("epoch_loop.val_loop.batch_progress").as_dict(), p.val_batch);
   p.batches_that_stepped = loop.at("epoch_loop.state_dict").as_dict().at("_batches_that_stepped").as_int();
   return p;
@@ -139,8 +140,23 @@ std::vector<MetricLog::SlotState> read_log_state(const PickleList& slots) {
   return state;
 }
 
+constexpr std::pair<Tail, const char*> kTailNames[] = {{Tail::none, "none"},
+                                                       {Tail::batch, "batch"},
+                                                       {Tail::validation, "validation_due"},
+                                                       {Tail::after_validation, "validation"}};
+
 const char* tail_name(Tail tail) {
-  return tail == Tail::batch ? "batch" : tail == Tail::validation ? "validation" : "none";
+  for (const auto& [value, name] : kTailNames) {
+    if (value == tail) return name;
+  }
+  return "none";
+}
+
+Tail find_tail(std::string_view name) {
+  for (const auto& [value, known] : kTailNames) {
+    if (name == known) return value;
+  }
+  return Tail::none;
 }
 
 }  // namespace
@@ -151,7 +167,7 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
                    {"test_loop", idle_loop(true)},
                    {"predict_loop", idle_loop(false)}};
   PickleDict state{{"epoch", progress.epoch.current.completed},
-                   {"global_step", progress.optimizer_step.total.completed},
+                   {"global_step", progress.global_step()},
                    {"pytorch-lightning_version", kLightningVersion},
                    {"state_dict", state_dict(*model)},
                    {"loops", loops}};
@@ -160,8 +176,10 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     state["hyper_parameters"] = PickleValue(model->hparams());
   }
   PickleDict own{{"version", kStateVersion}};
-  if (const Map extra = model->on_save_checkpoint(); !extra.empty()) own["module"] = PickleValue(extra);
   if (!weights_only) {
+    if (data) {
+      if (const Map saved = data->state_dict(); !saved.empty()) own["data_module"] = PickleValue(saved);
+    }
     PickleDict callback_states;
     for (const Callback& callback : callbacks) {
       if (Map saved = callback->state_dict(); !saved.empty())
@@ -169,8 +187,8 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     }
     state["callbacks"] = std::move(callback_states);
     PickleList optimizer_states, schedulers;
-    if (optimizers.defined())
-      optimizer_states.push_back(optimizer_state_to_pickle(optimizers.optimizer().state_dict()));
+    for (std::int64_t i = 0; i < optimizers.size(); ++i)
+      optimizer_states.push_back(optimizer_state_to_pickle(optimizers.optimizer(i).state_dict()));
     for (const auto& config : optimizers.schedulers()) schedulers.push_back(PickleValue(config.scheduler.state_dict()));
     state["optimizer_states"] = std::move(optimizer_states);
     state["lr_schedulers"] = std::move(schedulers);
@@ -180,8 +198,10 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     if (!device.is_cpu()) rng["device"] = torch::globalContext().defaultGenerator(device).get_state();
     own["rng"] = std::move(rng);
     if (train_loader.defined()) own["train_loader"] = PickleValue(train_loader.state());
-    // In the middle of an accumulation window, the gradients so far are part of the state.
-    if (progress.batch.current.ready % options.accumulate_grad_batches != 0 && !progress.is_last_batch) {
+    own["train_loaded_epoch"] = train_loaded_epoch;
+    own["val_loaded_epoch"] = val_loaded_epoch;
+    // In the middle of an accumulation window (in manual optimization: anywhere), the gradients so far count.
+    if (accumulating()) {
       PickleDict gradients;
       for (const auto& parameter : model->named_parameters()) {
         if (parameter.value().grad().defined()) gradients.append(parameter.key(), parameter.value().grad());
@@ -202,6 +222,11 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     own["metrics"] = std::move(metric_states);
   }
   state["levin"] = std::move(own);
+  if (!weights_only) {
+    for (CallbackImpl* callback : hooked[static_cast<std::size_t>(Hook::on_save_checkpoint)])
+      callback->on_save_checkpoint(self, *model, state);
+  }
+  model->on_save_checkpoint(state);
   return state;
 }
 
@@ -234,9 +259,25 @@ std::string Trainer::Impl::resolve_ckpt_path(const std::string& path) const {
 }
 
 void Trainer::Impl::load_weights(const PickleDict& checkpoint, const std::string& where) {
+  context = Hook::on_load_checkpoint;
+  model->on_load_checkpoint(checkpoint);
+  context = Hook::none;
   load_state_dict(*model, checkpoint.at("state_dict").as_dict(), where);
-  if (const auto* own = checkpoint.find("levin"); own && own->is_dict()) {
-    if (const auto* extra = own->as_dict().find("module")) model->on_load_checkpoint(extra->to_value().as_map());
+}
+
+// What the data module and the callbacks get before the optimizers are made.
+void Trainer::Impl::restore_data(const PickleDict& state) {
+  const PickleValue* own = state.find("levin");
+  if (const PickleValue* saved = own && own->is_dict() ? own->as_dict().find("data_module") : nullptr; saved && data)
+    data->load_state_dict(saved->to_value().as_map());
+  for (CallbackImpl* callback : hooked[static_cast<std::size_t>(Hook::on_load_checkpoint)])
+    callback->on_load_checkpoint(self, *model, state);
+  if (const auto* saved = state.find("callbacks"); saved && saved->is_dict()) {
+    for (const Callback& callback : callbacks) {
+      const std::string key = callback->state_key();
+      if (const auto* one = key.empty() ? nullptr : saved->as_dict().find(key))
+        callback->load_state_dict(one->to_value().as_map());
+    }
   }
 }
 
@@ -251,7 +292,7 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
                     *schedulers = state.find("lr_schedulers");
   if (!loops) throw missing("loop counters");
   if (!optimizer_states || !schedulers) throw missing("optimizer state");
-  const std::size_t optimizers_here = optimizers.defined() ? 1 : 0;
+  const auto optimizers_here = static_cast<std::size_t>(optimizers.size());
   if (optimizer_states->as_list().size() != optimizers_here ||
       schedulers->as_list().size() != optimizers.schedulers().size()) {
     throw Error({.what = "the checkpoint was made with other optimizers or schedulers",
@@ -263,44 +304,32 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
                  .hint = "return the same ones as in the run that is resumed"});
   }
   progress = read_fit_loop(loops->as_dict().at("fit_loop").as_dict());
-  if (options.max_epochs >= 0 && progress.epoch.current.completed > options.max_epochs) {
-    throw Error({.what = "the checkpoint is past max_epochs = " + std::to_string(options.max_epochs),
+  if (*options.max_epochs >= 0 && progress.epoch.current.completed > *options.max_epochs) {
+    throw Error({.what = "the checkpoint is past max_epochs = " + std::to_string(*options.max_epochs),
                  .value = std::to_string(progress.epoch.current.completed) + " epochs done",
                  .where = where,
                  .hint = "set a larger max_epochs"});
   }
-  if (optimizers.defined())
-    optimizers.optimizer().load_state_dict(optimizer_state_from_pickle(optimizer_states->as_list()[0]));
+  for (std::size_t i = 0; i < optimizers_here; ++i) {
+    optimizers.optimizer(static_cast<std::int64_t>(i))
+        .load_state_dict(optimizer_state_from_pickle(optimizer_states->as_list()[i]));
+  }
   for (std::size_t i = 0; i < optimizers.schedulers().size(); ++i) {
     optimizers.schedulers()[i].scheduler.load_state_dict(schedulers->as_list()[i].to_value().as_map());
   }
-  if (const auto* saved = state.find("callbacks")) {
-    for (const Callback& callback : callbacks) {
-      const std::string key = callback->state_key();
-      if (const auto* own = key.empty() ? nullptr : saved->as_dict().find(key))
-        callback->load_state_dict(own->to_value().as_map());
-    }
-  }
-
   // An epoch whose last batch is done and whose end was reached counts as completed; any other goes on.
   const bool epoch_ended = progress.epoch.current.processed == progress.epoch.current.ready;
   if (epoch_ended) {
     progress.epoch.current.completed = progress.epoch.current.processed;
     progress.epoch.total.completed = progress.epoch.total.processed;
   }
+  resumed = true;
   resumed_mid_epoch = !epoch_ended;
   pending = Tail::none;
 
   const PickleValue* own = state.find("levin");
   if (!own) {  // a file of Lightning's
-    if (resumed_mid_epoch) {
-      console::warning("the checkpoint holds no position of the data: the epoch goes on at batch " +
-                       std::to_string(progress.batch.current.ready) + " of this run's own order");
-      train_loader.begin_epoch(progress.epoch.current.completed);
-      Batch skipped;
-      for (std::int64_t i = 0; i < progress.batch.current.ready && train_loader.next(skipped); ++i) {
-      }
-    }
+    if (resumed_mid_epoch) train_batches_to_skip = progress.batch.current.ready;
     return;
   }
   const PickleDict& levin = own->as_dict();
@@ -310,8 +339,9 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
   }
   time_before = std::chrono::duration<double>(levin.at("training_time").as_double());
   last_batch_stepped = levin.at("last_batch_stepped").as_bool();
-  const std::string& tail = levin.at("pending").as_string();
-  pending = tail == "batch" ? Tail::batch : tail == "validation" ? Tail::validation : Tail::none;
+  pending = find_tail(levin.at("pending").as_string());
+  if (const auto* epoch = levin.find("train_loaded_epoch")) train_loaded_epoch = epoch->as_int();
+  if (const auto* epoch = levin.find("val_loaded_epoch")) val_loaded_epoch = epoch->as_int();
   train_log.load_state(read_log_state(levin.at("train_log").as_list()));
   val_log.load_state(read_log_state(levin.at("val_log").as_list()));
   for (const auto& [name, metric] : model->registered_metrics()) {
@@ -335,7 +365,7 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
       position["batch"] = 0;
       position["finished"] = false;
     }
-    train_loader.load_state(position);
+    train_loader_state = std::move(position);
   }
   const PickleDict& rng = levin.at("rng").as_dict();
   const auto restore_generator = [](torch::Generator generator, const at::Tensor& saved) {

@@ -2,16 +2,21 @@
 
 #include <levin/core/console.h>
 #include <levin/core/error.h>
+#include <levin/core/interrupt.h>
 #include <levin/core/text_table.h>
 #include <levin/train/callbacks/model_checkpoint.h>
 #include <levin/train/callbacks/progress_bar.h>
 #include <levin/train/checkpoint.h>
 #include <levin/train/loggers/csv_logger.h>
+#include <levin/train/slurm.h>
 #include <levin/train/summary.h>
 #include <levin/train/trainer_impl.h>
 
 #include <algorithm>
-#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <initializer_list>
+#include <typeinfo>
 #include <utility>
 
 namespace levin {
@@ -19,48 +24,6 @@ namespace {
 
 [[noreturn]] void throw_option(const std::string& what, const std::string& value, const std::string& hint) {
   throw Error({.what = what, .value = value, .where = "TrainerOptions", .hint = hint});
-}
-
-void check_limit(const char* name, const Limit& limit) {
-  if (!(limit.value() >= 0) || (limit.kind() == Limit::Kind::fraction && limit.value() > 1)) {
-    throw_option(std::string(name) + " must be count(n) with n >= 0 or fraction(f) with f in [0, 1]",
-                 format_double(limit.value()), "for instance count(10) or fraction(0.1)");
-  }
-}
-
-void check(const TrainerOptions& o) {
-  const auto at_least = [](const char* name, std::int64_t value, std::int64_t low, const char* hint) {
-    if (value < low)
-      throw_option(std::string(name) + " must be at least " + std::to_string(low), std::to_string(value), hint);
-  };
-  at_least("max_epochs", o.max_epochs, -1, "-1 stands for no limit");
-  at_least("min_epochs", o.min_epochs, 0, "");
-  at_least("max_steps", o.max_steps, -1, "-1 stands for no limit");
-  at_least("min_steps", o.min_steps, 0, "");
-  at_least("fast_dev_run", o.fast_dev_run, 0, "0 turns it off, n runs n batches of everything");
-  at_least("check_val_every_n_epoch", o.check_val_every_n_epoch, 1, "");
-  at_least("num_sanity_val_steps", o.num_sanity_val_steps, -1, "-1 stands for all batches");
-  at_least("log_every_n_steps", o.log_every_n_steps, 0, "0 turns step rows off");
-  at_least("accumulate_grad_batches", o.accumulate_grad_batches, 1, "");
-  if (o.max_epochs >= 0 && o.min_epochs > o.max_epochs) {
-    throw_option("min_epochs is larger than max_epochs",
-                 std::to_string(o.min_epochs) + " and " + std::to_string(o.max_epochs), "");
-  }
-  if (o.max_steps >= 0 && o.min_steps > o.max_steps) {
-    throw_option("min_steps is larger than max_steps",
-                 std::to_string(o.min_steps) + " and " + std::to_string(o.max_steps), "");
-  }
-  if (o.gradient_clip_val && !(*o.gradient_clip_val > 0)) {
-    throw_option("gradient_clip_val must be above 0", format_double(*o.gradient_clip_val),
-                 "leave it out to train without clipping");
-  }
-  check_limit("limit_train_batches", o.limit_train_batches);
-  check_limit("limit_val_batches", o.limit_val_batches);
-  check_limit("limit_test_batches", o.limit_test_batches);
-  check_limit("limit_predict_batches", o.limit_predict_batches);
-  check_limit("val_check_interval", o.val_check_interval);
-  if (o.val_check_interval.value() == 0)
-    throw_option("val_check_interval must be above 0", "0", "use limit_val_batches = count(0) to turn validation off");
 }
 
 torch::Device choose_device(const TrainerOptions& options) {
@@ -86,39 +49,48 @@ torch::Device choose_device(const TrainerOptions& options) {
   return {torch::kCUDA, static_cast<c10::DeviceIndex>(options.device)};
 }
 
-/** Determinism and anomaly detection for the length of a run. */
+/** Determinism, cuDNN's search and anomaly detection for the length of a run. */
 class GlobalModes {
  public:
-  explicit GlobalModes(const TrainerOptions& options)
+  GlobalModes(const TrainerOptions& options, bool fitting)
       : deterministic_(at::globalContext().deterministicAlgorithms()),
         warn_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
+        benchmark_(at::globalContext().benchmarkCuDNN()),
         anomaly_(torch::autograd::AnomalyMode::is_enabled()) {
-    if (options.deterministic) {
+    if (options.deterministic.on()) {
       ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
-      at::globalContext().setDeterministicAlgorithms(true, false);
+      at::globalContext().setDeterministicAlgorithms(true, options.deterministic.warn_only());
     }
-    if (options.detect_anomaly) torch::autograd::AnomalyMode::set_enabled(true);
+    if (options.benchmark) {
+      at::globalContext().setBenchmarkCuDNN(*options.benchmark);
+    } else if (options.deterministic.on()) {
+      at::globalContext().setBenchmarkCuDNN(false);
+    }
+    if (options.detect_anomaly && fitting) torch::autograd::AnomalyMode::set_enabled(true);
   }
   ~GlobalModes() {
     at::globalContext().setDeterministicAlgorithms(deterministic_, warn_only_);
+    at::globalContext().setBenchmarkCuDNN(benchmark_);
     torch::autograd::AnomalyMode::set_enabled(anomaly_);
   }
   GlobalModes(const GlobalModes&) = delete;
   GlobalModes& operator=(const GlobalModes&) = delete;
 
  private:
-  bool deterministic_, warn_only_, anomaly_;
+  bool deterministic_, warn_only_, benchmark_, anomaly_;
 };
+
+/** The signals that a run answers to. */
+std::initializer_list<int> run_signals() {
+  static const std::initializer_list<int> plain{SIGINT, SIGTERM}, in_slurm{SIGINT, SIGTERM, SIGUSR1};
+  return SlurmJob::current() ? in_slurm : plain;
+}
 
 }  // namespace
 
-std::int64_t Limit::of(std::int64_t batches) const {
-  if (kind_ == Kind::count) return std::min(batches, static_cast<std::int64_t>(value_));
-  return static_cast<std::int64_t>(std::floor(static_cast<double>(batches) * value_));
-}
-
 Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options)
     : self(trainer), options(std::move(trainer_options)) {
+  apply_environment(options);
   check(options);
   device = choose_device(options);
   if (options.fast_dev_run > 0) {
@@ -134,40 +106,65 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options)
     options.enable_checkpointing = false;
     std::erase_if(options.callbacks, [](const Callback& callback) { return callback->is_checkpoint(); });
   }
-  if (options.max_epochs < 0 && options.max_steps < 0 && !options.max_time) {
-    console::warning("no max_epochs, max_steps or max_time was set: training stops after 1000 epochs");
-    options.max_epochs = 1000;
+  if (options.barebones) {
+    options.logger = false;
+    options.enable_checkpointing = options.enable_progress_bar = options.enable_model_summary = false;
+    options.num_sanity_val_steps = 0;
+  }
+  if (!options.max_epochs) {
+    const bool limited = options.max_steps >= 0 || options.max_time;
+    if (!limited) console::warning("no max_epochs, max_steps or max_time was set: training stops after 1000 epochs");
+    options.max_epochs = limited ? -1 : 1000;
   }
   loggers = options.logger.list();
   if (options.logger.wants_default()) loggers.push_back(CSVLogger({.save_dir = options.default_root_dir}));
 
-  callbacks = options.callbacks;
+  own_callbacks = options.callbacks;
   const auto has = [&](bool (CallbackImpl::*kind)() const) {
-    return std::any_of(callbacks.begin(), callbacks.end(), [&](const Callback& c) { return ((*c).*kind)(); });
+    return std::any_of(own_callbacks.begin(), own_callbacks.end(), [&](const Callback& c) { return ((*c).*kind)(); });
   };
-  if (!options.enable_checkpointing && has(&CallbackImpl::is_checkpoint)) {
+  if (options.enable_checkpointing == false && has(&CallbackImpl::is_checkpoint)) {
     throw_option("enable_checkpointing = false contradicts the ModelCheckpoint among the callbacks", "",
                  "drop one of the two");
   }
-  if (!options.enable_progress_bar && has(&CallbackImpl::is_progress_bar)) {
+  if (options.enable_progress_bar == false && has(&CallbackImpl::is_progress_bar)) {
     throw_option("enable_progress_bar = false contradicts the progress bar among the callbacks", "",
                  "drop one of the two");
   }
-  if (options.enable_progress_bar && !has(&CallbackImpl::is_progress_bar)) callbacks.push_back(ProgressBarCallback());
-  if (options.enable_checkpointing && !has(&CallbackImpl::is_checkpoint)) callbacks.push_back(ModelCheckpoint());
+  options.enable_checkpointing = options.enable_checkpointing.value_or(true);
+  options.enable_progress_bar = options.enable_progress_bar.value_or(true);
+  options.enable_model_summary = options.enable_model_summary.value_or(*options.enable_progress_bar);
+  if (*options.enable_progress_bar && !has(&CallbackImpl::is_progress_bar))
+    own_callbacks.push_back(ProgressBarCallback());
+  if (*options.enable_checkpointing && !has(&CallbackImpl::is_checkpoint)) own_callbacks.push_back(ModelCheckpoint());
+  set_callbacks();
+}
+
+// The callbacks of a run: the Trainer's, and those of configure_callbacks in place of ones of the same type.
+void Trainer::Impl::set_callbacks() {
+  callbacks = own_callbacks;
+  if (model && model_hooks.has(Hook::configure_callbacks)) {
+    context = Hook::configure_callbacks;
+    const std::vector<Callback> configured = model->configure_callbacks();
+    context = Hook::none;
+    std::erase_if(callbacks, [&](const Callback& own) {
+      return std::any_of(configured.begin(), configured.end(),
+                         [&](const Callback& c) { return typeid(*c) == typeid(*own); });
+    });
+    callbacks.insert(callbacks.end(), configured.begin(), configured.end());
+  }
   std::stable_partition(callbacks.begin(), callbacks.end(), [](const Callback& c) { return !c->is_checkpoint(); });
 
   std::vector<std::string> keys;
+  for (auto& list : hooked) list.clear();
   for (const Callback& callback : callbacks) {
-    const std::string key = callback->state_key();
-    if (key.empty()) continue;
-    if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
-      throw_option("two callbacks would save their state under one key", "\"" + key + "\"",
-                   "give them different options or override state_key()");
+    if (const std::string key = callback->state_key(); !key.empty()) {
+      if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
+        throw_option("two callbacks would save their state under one key", "\"" + key + "\"",
+                     "give them different options or override state_key()");
+      }
+      keys.push_back(key);
     }
-    keys.push_back(key);
-  }
-  for (const Callback& callback : callbacks) {
     for (std::size_t hook = 0; hook < hooked.size(); ++hook) {
       if (callback.hooks().has(static_cast<Hook>(hook))) hooked[hook].push_back(&*callback);
     }
@@ -175,20 +172,30 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options)
 }
 
 // What every stage shares: the module knows its trainer, modes are set and put back, hooks and loggers see the end.
-void Trainer::Impl::run(ModuleRef ref, Stage stage, DataModule* data, const std::function<void()>& body) {
-  if (torch::InferenceMode::is_enabled() && stage == Stage::fit) {
+void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_ref, const std::function<void()>& body) {
+  fitting = stage == Stage::fit;
+  if (torch::InferenceMode::is_enabled() && fitting) {
     throw Error({.what = "fit was called inside torch::InferenceMode, where gradients cannot be recorded",
                  .value = {},
                  .where = {},
                  .hint = "call it outside the guard's scope"});
   }
-  model = &ref.module();
-  model_hooks = ref.hooks();
-  if (model->has_trainer() && model->trainer_ != &self) {
+  if (ref.module().has_trainer() && ref.module().trainer_ != &self) {
     throw Error(
         {.what = "the module is in another Trainer's run", .value = {}, .where = {}, .hint = "train a copy of it"});
   }
-  const GlobalModes modes(options);
+  std::optional<InterruptGuard> signals;
+  if (options.handle_signals) signals.emplace(run_signals());
+  const GlobalModes modes(options, fitting);
+  model = &ref.module();
+  model_hooks = ref.hooks();
+  data = data_ref ? &data_ref->data() : nullptr;
+  data_hooks = data_ref ? data_ref->hooks() : HookSet();
+  transfers_by_hook = false;
+  for (const Hook hook :
+       {Hook::on_before_batch_transfer, Hook::transfer_batch_to_device, Hook::on_after_batch_transfer}) {
+    transfers_by_hook |= model_hooks.has(hook) || data_hooks.has(hook);
+  }
   const bool nested = model->trainer_ == &self;
   model->trainer_ = &self;
   struct Release {
@@ -199,187 +206,213 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, DataModule* data, const std:
     }
   } release{model, nested};
 
-  const bool fitting = stage == Stage::fit;
+  interrupted = false;
+  interrupted_checkpoint.clear();
   active_log = fitting ? &train_log : stage == Stage::validate ? &val_log : &test_log;
   try {
-    if (data) {
-      data->prepare_data();
-      data->setup(stage);
-    }
-    call_callbacks(Hook::setup, &CallbackImpl::setup, stage);
-    call_module(Hook::setup, &Module::setup, stage);
-    context = Hook::none;
-    model->to(device);
-    if (fitting || options.inference_mode == false) {
+    begin_run(stage);
+    if (fitting || !options.inference_mode) {
       const torch::AutoGradMode mode(fitting);
       body();
     } else {
       const torch::InferenceMode mode;
       body();
     }
+    if (data) data->teardown(stage);
     call_callbacks(Hook::teardown, &CallbackImpl::teardown, stage);
     call_module(Hook::teardown, &Module::teardown, stage);
     context = Hook::none;
-    if (data) data->teardown(stage);
     for (const Logger& logger : loggers) logger->finalize("success");
   } catch (...) {
-    const std::exception_ptr error = std::current_exception();
-    if (training_since) {
-      time_before = self.training_time();
-      training_since.reset();
-    }
-    sanity_checking = false;
-    // What fails here must not hide the error that ended the run.
-    const auto quietly = [](const auto& action) {
-      try {
-        action();
-      } catch (const std::exception& second) {
-        console::warning(std::string("while ending the run: ") + second.what());
-      }
-    };
-    for (CallbackImpl* callback : hooked[static_cast<std::size_t>(Hook::on_exception)]) {
-      quietly([&] { callback->on_exception(self, *model, error); });
-    }
-    if (model_hooks.has(Hook::on_exception)) quietly([&] { model->on_exception(error); });
-    for (const Logger& logger : loggers) quietly([&] { logger->finalize("failed"); });
-    context = Hook::none;
+    end_in_error(std::current_exception());
     throw;
+  }
+  if (interrupted && interrupt_signal() == SIGUSR1) {
+    if (const auto job = SlurmJob::current()) job->requeue();
+  }
+  // From here the signal that ended the run takes its usual effect, unless the program has a guard of its own.
+  if (signals && interrupted) {
+    model->trainer_ = nullptr;
+    signals->release_and_deliver();
   }
 }
 
-void Trainer::Impl::fit(DataModule* data, DataLoader train, DataLoader val, const FitOptions& fit_options) {
+void Trainer::Impl::begin_run(Stage stage) {
+  set_callbacks();
   if (data) {
-    train = data->train_dataloader();
-    val = data->val_dataloader();
+    data->prepare_data();
   }
-  if (!train.defined()) {
-    throw Error({.what = "fit needs a training loader",
-                 .value = data ? "train_dataloader() returned none" : "an undefined DataLoader",
-                 .where = {},
-                 .hint = data ? "override train_dataloader() in the DataModule" : "pass one over a dataset"});
+  if (model_hooks.has(Hook::prepare_data)) {
+    context = Hook::prepare_data;
+    model->prepare_data();
   }
-  train_loader = std::move(train);
-  val_loader = std::move(val);
-  num_training_batches = options.limit_train_batches.of(train_loader.size());
-  num_val_batches = val_loader.defined() ? options.limit_val_batches.of(val_loader.size()) : 0;
-  if (num_training_batches == 0 && options.limit_train_batches.value() > 0) {
-    throw Error(
-        {.what = "the training loader yields no batch",
-         .value = std::to_string(train_loader.size()) + " batches, limit_train_batches keeps 0",
-         .where = {},
-         .hint = "use more data, a smaller batch_size (with drop_last a short batch is dropped) or a larger limit"});
+  if (data) data->setup(stage);
+  call_callbacks(Hook::setup, &CallbackImpl::setup, stage);
+  call_module(Hook::setup, &Module::setup, stage);
+  if (model_hooks.has(Hook::configure_model)) {
+    context = Hook::configure_model;
+    model->configure_model();
   }
-  val_check_batch = options.val_check_interval.kind() == Limit::Kind::count
-                        ? static_cast<std::int64_t>(options.val_check_interval.value())
-                        : std::max<std::int64_t>(1, options.val_check_interval.of(num_training_batches));
-  if (val_check_batch > std::max<std::int64_t>(num_training_batches, 1)) {
-    throw Error({.what = "val_check_interval is larger than the number of training batches",
-                 .value = "count(" + std::to_string(val_check_batch) + ") of " + std::to_string(num_training_batches),
-                 .where = "TrainerOptions",
-                 .hint = "use a smaller count, or fraction(1.0) to validate at the end of each epoch"});
+  context = Hook::none;
+}
+
+void Trainer::Impl::end_in_error(std::exception_ptr error) {
+  if (training_since) {
+    time_before = self.training_time();
+    training_since.reset();
   }
+  sanity_checking = false;
+  untoggle();
+  // What fails here must not hide the error that ended the run.
+  const auto quietly = [](const auto& action) {
+    try {
+      action();
+    } catch (const std::exception& second) {
+      console::warning(std::string("while ending the run: ") + second.what());
+    }
+  };
+  for (CallbackImpl* callback : hooked[static_cast<std::size_t>(Hook::on_exception)]) {
+    quietly([&] { callback->on_exception(self, *model, error); });
+  }
+  if (data) quietly([&] { data->on_exception(error); });
+  if (model_hooks.has(Hook::on_exception)) quietly([&] { model->on_exception(error); });
+  for (const Logger& logger : loggers) quietly([&] { logger->finalize("failed"); });
+  context = Hook::none;
+}
+
+void Trainer::Impl::fit(const FitOptions& fit_options) {
+  should_stop = resumed = resumed_mid_epoch = false;
+  pending = Tail::none;
+  train_loader = val_loader = DataLoader();
+  train_loader_state.reset();
+  num_val_batches.clear();
+  num_training_batches = 0;
   if (!model->is_training()) {
     console::info("the module was in eval mode: fit sets it to train mode");
     model->train();
   }
 
-  const std::string ckpt_path = fit_options.ckpt_path.empty() ? "" : resolve_ckpt_path(fit_options.ckpt_path);
+  std::string ckpt_path = fit_options.ckpt_path.empty() ? "" : resolve_ckpt_path(fit_options.ckpt_path);
+  if (ckpt_path.empty() && options.handle_signals && SlurmJob::current())
+    ckpt_path = last_hpc_checkpoint(options.default_root_dir);
   PickleDict checkpoint;
   if (!ckpt_path.empty()) {
     checkpoint = load_checkpoint(ckpt_path);
     load_weights(checkpoint, ckpt_path);
+    restore_data(checkpoint);
   }
-  context = Hook::configure;
+  model->to(device);
+  context = Hook::configure_optimizers;
   optimizers = model->configure_optimizers();
   context = Hook::none;
-  for (const LRSchedulerConfig& config : optimizers.schedulers()) {
-    if (!config.scheduler.defined()) {
-      throw Error({.what = "configure_optimizers returned an empty scheduler",
-                   .value = {},
-                   .where = {},
-                   .hint = "set .scheduler"});
-    }
-    if (config.frequency < 1) {
-      throw Error({.what = "a scheduler's frequency must be at least 1",
-                   .value = std::to_string(config.frequency),
-                   .where = "LRSchedulerConfig",
-                   .hint = {}});
-    }
-    if (config.scheduler.needs_metric() && config.monitor.empty()) {
-      throw Error({.what = "ReduceLROnPlateau needs the name of a logged metric",
-                   .value = {},
-                   .where = "LRSchedulerConfig::monitor",
-                   .hint = "set it, for instance .monitor = \"val_loss\""});
-    }
-  }
+  levin::check(optimizers);
   if (!optimizers.defined()) console::warning("configure_optimizers returned no optimizer: fit will not train");
+  if (!model->automatic_optimization() && (options.accumulate_grad_batches > 1 || options.gradient_clip_val)) {
+    throw_option("in manual optimization the module accumulates and clips by itself",
+                 options.gradient_clip_val ? "gradient_clip_val" : "accumulate_grad_batches",
+                 "leave it out, and use clip_gradients() in training_step");
+  }
 
-  should_stop = interrupted = resumed_mid_epoch = false;
-  pending = Tail::none;
   on_fit_start();
   for (const Logger& logger : loggers) logger->log_hyperparams(model->hparams());
-  if (options.enable_model_summary.value_or(options.enable_progress_bar)) console::info(summarize(*model));
+  if (*options.enable_model_summary) console::info(summarize(*model));
   if (!ckpt_path.empty()) restore(checkpoint, ckpt_path);
-  if (epochs_done() && options.max_epochs > 0 && progress.epoch.current.completed > 0) {
-    console::info("nothing to train: max_epochs = " + std::to_string(options.max_epochs) + " is reached");
+  checkpoint = {};
+  if (epochs_done() && *options.max_epochs > 0 && progress.epoch.current.completed > 0) {
+    console::info("nothing to train: max_epochs = " + std::to_string(*options.max_epochs) + " is reached");
   }
   if (!resumed_mid_epoch) run_sanity_check();
   run_fit();
+  if (interrupted) save_interrupted();
   on_fit_end();
 }
 
-Map Trainer::Impl::evaluate(Stage stage, DataLoader loader, const EvalOptions& eval_options) {
-  if (!loader.defined()) {
-    throw Error({.what = std::string(stage == Stage::test ? "test" : "validate") + " needs a loader",
-                 .value = "none",
-                 .where = {},
-                 .hint = stage == Stage::test ? "pass one, or override test_dataloader() in the DataModule"
-                                              : "pass one, or override val_dataloader() in the DataModule"});
+// A run that a signal ends leaves a checkpoint that goes on at the next batch.
+void Trainer::Impl::save_interrupted() {
+  if (interrupt_signal() == SIGUSR1) {
+    interrupted_checkpoint = next_hpc_checkpoint(options.default_root_dir);
+  } else if (*options.enable_checkpointing) {
+    const auto* checkpoint = self.find_callback<ModelCheckpointImpl>();
+    const std::filesystem::path folder =
+        checkpoint && !checkpoint->dirpath().empty() ? checkpoint->dirpath() : log_dir() + "/checkpoints";
+    interrupted_checkpoint = (folder / "interrupted.ckpt").string();
+  } else {
+    return;
   }
+  self.save_checkpoint(interrupted_checkpoint);
+  console::warning("interrupted after " + std::to_string(progress.global_step()) +
+                   " steps; resume with ckpt_path = \"" + interrupted_checkpoint + "\"");
+}
+
+Map Trainer::Impl::evaluate(Stage stage, const EvalOptions& eval_options) {
+  const bool testing = stage == Stage::test;
   if (!eval_options.ckpt_path.empty()) {
     const std::string path = resolve_ckpt_path(eval_options.ckpt_path);
     load_weights(load_checkpoint(path), path);
   }
-  MetricLog* log = nullptr;
-  if (stage == Stage::test) {
-    const ModeGuard eval_mode(*model, /*train=*/false);
-    run_test(loader, options.limit_test_batches.of(loader.size()));
-    log = &test_log;
+  model->to(device);
+  DataLoader loader = request_loader(testing ? LoaderKind::test : LoaderKind::val);
+  if (!loader.defined()) {
+    throw Error(
+        {.what = std::string(testing ? "test" : "validate") + " needs a loader",
+         .value = "none",
+         .where = {},
+         .hint = testing ? "pass one, or override test_dataloader()" : "pass one, or override val_dataloader()"});
+  }
+  MetricLog& log = testing ? test_log : val_log;
+  if (testing) {
+    run_test(loader, eval_limits(loader, options.limit_test_batches, "limit_test_batches"));
   } else {
     val_loader = std::move(loader);
     val_log.clear();
     // Callbacks that steer a fit tell by the training batches that this is none.
     const std::int64_t batches_of_fit = std::exchange(num_training_batches, 0);
-    num_val_batches = options.limit_val_batches.of(val_loader.size());
+    num_val_batches = eval_limits(val_loader, options.limit_val_batches, "limit_val_batches");
     run_validation(num_val_batches);
     num_training_batches = batches_of_fit;
-    log = &val_log;
   }
   Map results;
+  if (interrupted) return results;
   for (const auto& name : metric_names()) {
-    if (const auto value = log->find(name)) results[name] = *value;
+    if (const auto value = log.find(name)) results[name] = *value;
   }
   if (eval_options.verbose && !results.empty()) {
-    TextTable table({std::string(stage == Stage::test ? "test" : "validation") + " metric", "value"});
+    TextTable table({std::string(testing ? "test" : "validation") + " metric", "value"});
     for (const auto& [name, value] : results) table.add_row({name, format_metric(value.as_double())});
     console::write(table.to_string());
   }
   return results;
 }
 
-std::vector<Batch> Trainer::Impl::predict(DataLoader loader, const EvalOptions& eval_options) {
-  if (!loader.defined()) {
-    throw Error({.what = "predict needs a loader",
-                 .value = "none",
-                 .where = {},
-                 .hint = "pass one, or override predict_dataloader() in the DataModule"});
-  }
+std::vector<Batch> Trainer::Impl::predict(const EvalOptions& eval_options) {
   if (!eval_options.ckpt_path.empty()) {
     const std::string path = resolve_ckpt_path(eval_options.ckpt_path);
     load_weights(load_checkpoint(path), path);
   }
-  const ModeGuard eval_mode(*model, /*train=*/false);
-  return run_predict(loader, options.limit_predict_batches.of(loader.size()));
+  model->to(device);
+  DataLoader loader = request_loader(LoaderKind::predict);
+  if (!loader.defined()) {
+    throw Error({.what = "predict needs a loader",
+                 .value = "none",
+                 .where = {},
+                 .hint = "pass one, or override predict_dataloader()"});
+  }
+  return run_predict(loader, eval_limits(loader, options.limit_predict_batches, "limit_predict_batches"),
+                     eval_options.return_predictions);
+}
+
+Map Trainer::Impl::evaluate_run(ModuleRef ref, Stage stage, const DataModuleRef* data_ref,
+                                const EvalOptions& eval_options) {
+  Map results;
+  run(ref, stage, data_ref, [&] { results = evaluate(stage, eval_options); });
+  return results;
+}
+
+std::vector<Batch> Trainer::Impl::predict_run(ModuleRef ref, const DataModuleRef* data_ref,
+                                              const EvalOptions& eval_options) {
+  std::vector<Batch> predictions;
+  run(ref, Stage::predict, data_ref, [&] { predictions = predict(eval_options); });
+  return predictions;
 }
 
 std::string Trainer::Impl::log_dir() const {
@@ -394,61 +427,95 @@ std::string Trainer::Impl::log_dir() const {
 Trainer::Trainer(TrainerOptions options) : impl_(std::make_unique<Impl>(*this, std::move(options))) {}
 Trainer::~Trainer() = default;
 
+// Each entry point names where the loaders come from; everything else is in Impl.
+
 void Trainer::fit(ModuleRef model, DataLoader train, DataLoader val, FitOptions options) {
-  impl_->run(model, Stage::fit, nullptr, [&] { impl_->fit(nullptr, std::move(train), std::move(val), options); });
+  impl_->give_loaders({.train = std::move(train), .val = std::move(val)});
+  impl_->run(model, Stage::fit, nullptr, [&] { impl_->fit(options); });
 }
 void Trainer::fit(ModuleRef model, DataLoader train, FitOptions options) {
   fit(model, std::move(train), {}, std::move(options));
 }
-void Trainer::fit(ModuleRef model, DataModule& data, FitOptions options) {
-  impl_->run(model, Stage::fit, &data, [&] { impl_->fit(&data, {}, {}, options); });
+void Trainer::fit(ModuleRef model, DataModuleRef data, FitOptions options) {
+  impl_->give_no_loaders();
+  impl_->run(model, Stage::fit, &data, [&] { impl_->fit(options); });
+}
+void Trainer::fit(ModuleRef model, FitOptions options) {
+  impl_->give_no_loaders();
+  impl_->run(model, Stage::fit, nullptr, [&] { impl_->fit(options); });
 }
 
 Map Trainer::validate(ModuleRef model, DataLoader val, EvalOptions options) {
-  Map results;
-  impl_->run(model, Stage::validate, nullptr,
-             [&] { results = impl_->evaluate(Stage::validate, std::move(val), options); });
-  return results;
+  impl_->give_loaders({.val = std::move(val)});
+  return impl_->evaluate_run(model, Stage::validate, nullptr, options);
 }
-Map Trainer::validate(ModuleRef model, DataModule& data, EvalOptions options) {
-  Map results;
-  impl_->run(model, Stage::validate, &data,
-             [&] { results = impl_->evaluate(Stage::validate, data.val_dataloader(), options); });
-  return results;
+Map Trainer::validate(ModuleRef model, DataModuleRef data, EvalOptions options) {
+  impl_->give_no_loaders();
+  return impl_->evaluate_run(model, Stage::validate, &data, options);
 }
+Map Trainer::validate(ModuleRef model, EvalOptions options) {
+  impl_->give_no_loaders();
+  return impl_->evaluate_run(model, Stage::validate, nullptr, options);
+}
+
 Map Trainer::test(ModuleRef model, DataLoader test, EvalOptions options) {
-  Map results;
-  impl_->run(model, Stage::test, nullptr, [&] { results = impl_->evaluate(Stage::test, std::move(test), options); });
-  return results;
+  impl_->give_loaders({.test = std::move(test)});
+  return impl_->evaluate_run(model, Stage::test, nullptr, options);
 }
-Map Trainer::test(ModuleRef model, DataModule& data, EvalOptions options) {
-  Map results;
-  impl_->run(model, Stage::test, &data,
-             [&] { results = impl_->evaluate(Stage::test, data.test_dataloader(), options); });
-  return results;
+Map Trainer::test(ModuleRef model, DataModuleRef data, EvalOptions options) {
+  impl_->give_no_loaders();
+  return impl_->evaluate_run(model, Stage::test, &data, options);
 }
+Map Trainer::test(ModuleRef model, EvalOptions options) {
+  impl_->give_no_loaders();
+  return impl_->evaluate_run(model, Stage::test, nullptr, options);
+}
+
 std::vector<Batch> Trainer::predict(ModuleRef model, DataLoader data, EvalOptions options) {
-  std::vector<Batch> predictions;
-  impl_->run(model, Stage::predict, nullptr, [&] { predictions = impl_->predict(std::move(data), options); });
-  return predictions;
+  impl_->give_loaders({.predict = std::move(data)});
+  return impl_->predict_run(model, nullptr, options);
 }
-std::vector<Batch> Trainer::predict(ModuleRef model, DataModule& data, EvalOptions options) {
-  std::vector<Batch> predictions;
-  impl_->run(model, Stage::predict, &data, [&] { predictions = impl_->predict(data.predict_dataloader(), options); });
-  return predictions;
+std::vector<Batch> Trainer::predict(ModuleRef model, DataModuleRef data, EvalOptions options) {
+  impl_->give_no_loaders();
+  return impl_->predict_run(model, &data, options);
+}
+std::vector<Batch> Trainer::predict(ModuleRef model, EvalOptions options) {
+  impl_->give_no_loaders();
+  return impl_->predict_run(model, nullptr, options);
 }
 
 std::int64_t Trainer::current_epoch() const { return impl_->progress.epoch.current.completed; }
-std::int64_t Trainer::global_step() const { return impl_->progress.optimizer_step.total.completed; }
+std::int64_t Trainer::global_step() const { return impl_->progress.global_step(); }
 std::int64_t Trainer::batch_idx() const { return std::max<std::int64_t>(impl_->progress.batch.current.ready - 1, 0); }
 std::int64_t Trainer::total_batches() const { return impl_->progress.batch.total.completed; }
 std::int64_t Trainer::num_training_batches() const { return impl_->num_training_batches; }
-std::int64_t Trainer::num_val_batches() const { return impl_->num_val_batches; }
+std::int64_t Trainer::num_val_batches() const {
+  std::int64_t sum = 0;
+  for (const std::int64_t batches : impl_->num_val_batches) {
+    if (batches == kUnknownLength) return kUnknownLength;
+    sum += batches;
+  }
+  return sum;
+}
+
+std::int64_t Trainer::estimated_stepping_batches() {
+  if (!impl_->train_loader.defined()) impl_->setup_train_loader();
+  const TrainerOptions& o = impl_->options;
+  const std::int64_t by_steps = o.max_steps >= 0 ? o.max_steps : kUnknownLength;
+  if (*o.max_epochs < 0 || impl_->num_training_batches == kUnknownLength) return by_steps;
+  const std::int64_t an_epoch =
+      (impl_->num_training_batches + o.accumulate_grad_batches - 1) / o.accumulate_grad_batches;
+  return std::min(by_steps, *o.max_epochs * an_epoch);
+}
+
+std::int64_t Trainer::dataloader_idx() const { return impl_->dataloader_idx; }
 bool Trainer::sanity_checking() const { return impl_->sanity_checking; }
 bool Trainer::is_last_batch() const { return impl_->progress.is_last_batch; }
 void Trainer::stop() { impl_->should_stop = true; }
 bool Trainer::should_stop() const { return impl_->should_stop; }
+void Trainer::skip_epoch() { impl_->skip_epoch = true; }
 bool Trainer::interrupted() const { return impl_->interrupted; }
+const std::string& Trainer::interrupted_checkpoint() const { return impl_->interrupted_checkpoint; }
 
 std::chrono::duration<double> Trainer::training_time() const {
   auto time = impl_->time_before;
@@ -461,11 +528,14 @@ torch::Device Trainer::device() const { return impl_->device; }
 
 bool Trainer::has_optimizer() const { return impl_->optimizers.defined(); }
 
-optim::Optimizer& Trainer::optimizer() const {
-  if (impl_->optimizers.defined()) return impl_->optimizers.optimizer();
-  throw Error(
-      {.what = "the run has no optimizer", .value = {}, .where = {}, .hint = "return one from configure_optimizers"});
+optim::Optimizer& Trainer::optimizer(std::int64_t index) const {
+  if (index >= 0 && index < impl_->optimizers.size()) return impl_->optimizers.optimizer(index);
+  throw Error({.what = "the run has no such optimizer",
+               .value = "index " + std::to_string(index) + " of " + std::to_string(impl_->optimizers.size()),
+               .where = {},
+               .hint = impl_->optimizers.defined() ? "" : "return one from configure_optimizers"});
 }
+std::int64_t Trainer::num_optimizers() const { return impl_->optimizers.size(); }
 const std::vector<LRSchedulerConfig>& Trainer::schedulers() const { return impl_->optimizers.schedulers(); }
 const std::vector<Callback>& Trainer::callbacks() const { return impl_->callbacks; }
 const std::vector<Logger>& Trainer::loggers() const { return impl_->loggers; }

@@ -8,6 +8,7 @@
 #include <levin/train/callbacks/callback.h>
 #include <levin/train/loggers/logger.h>
 #include <levin/train/module.h>
+#include <levin/train/trainer_options.h>
 
 #include <chrono>
 #include <cstdint>
@@ -19,71 +20,14 @@
 
 namespace levin {
 
-/** How many batches of a loader to use: `count(10)` or `fraction(0.1)`. */
-class Limit {
- public:
-  enum class Kind { count, fraction };
-
-  constexpr Kind kind() const { return kind_; }
-  constexpr double value() const { return value_; }
-  /** The number of batches of `batches` that this allows. */
-  std::int64_t of(std::int64_t batches) const;
-
- private:
-  friend constexpr Limit count(std::int64_t batches);
-  friend constexpr Limit fraction(double share);
-  constexpr Limit(Kind kind, double value) : kind_(kind), value_(value) {}
-
-  Kind kind_;
-  double value_;
-};
-
-/** At most so many batches. */
-constexpr Limit count(std::int64_t batches) { return {Limit::Kind::count, static_cast<double>(batches)}; }
-/** This share of the batches, rounded down. */
-constexpr Limit fraction(double share) { return {Limit::Kind::fraction, share}; }
-
-enum class ClipAlgorithm { norm, value };
-
-/** Options of a Trainer, in the order of Lightning's signature. */
-struct TrainerOptions {
-  std::string accelerator = "auto";  ///< "cpu", "cuda" (also "gpu"), "mps", or "auto": a GPU where there is one
-  std::int64_t device = 0;           ///< the index of the GPU
-  Loggers logger = true;             ///< true: a CSVLogger in default_root_dir; false: none
-  std::vector<Callback> callbacks = {};
-  std::int64_t fast_dev_run = 0;  ///< n > 0: n batches of everything, no logging, no checkpoints
-  std::int64_t max_epochs = -1;   ///< -1: no limit when max_steps or max_time is set, else 1000 with a warning
-  std::int64_t min_epochs = 0;
-  std::int64_t max_steps = -1;  ///< optimizer steps; -1: no limit
-  std::int64_t min_steps = 0;
-  std::optional<std::chrono::milliseconds> max_time = {};  ///< training time, resumed runs included
-  Limit limit_train_batches = fraction(1.0);
-  Limit limit_val_batches = fraction(1.0);
-  Limit limit_test_batches = fraction(1.0);
-  Limit limit_predict_batches = fraction(1.0);
-  Limit val_check_interval = fraction(1.0);  ///< validate every so many batches or this share of an epoch
-  std::int64_t check_val_every_n_epoch = 1;
-  std::int64_t num_sanity_val_steps = 2;  ///< validation batches tried before training; -1: all
-  std::int64_t log_every_n_steps = 50;    ///< optimizer steps between rows of step metrics; 0: none
-  bool enable_checkpointing = true;       ///< adds a ModelCheckpoint when the callbacks have none
-  bool enable_progress_bar = true;
-  std::optional<bool> enable_model_summary = {};  ///< by default as enable_progress_bar
-  std::int64_t accumulate_grad_batches = 1;
-  std::optional<double> gradient_clip_val = {};
-  ClipAlgorithm gradient_clip_algorithm = ClipAlgorithm::norm;
-  bool deterministic = false;  ///< only deterministic algorithms: an operator without one throws
-  bool inference_mode = true;  ///< of validate, test and predict; false uses no_grad
-  bool detect_anomaly = false;
-  std::string default_root_dir = ".";
-};
-
 struct FitOptions {
   std::string ckpt_path = {};  ///< resume from this file; "last" and "best" are those of the ModelCheckpoint
 };
 
 struct EvalOptions {
-  std::string ckpt_path = {};  ///< load these weights first; "best" and "last" are those of the ModelCheckpoint
-  bool verbose = true;         ///< print the metrics as a table
+  std::string ckpt_path = {};      ///< load these weights first; "best" and "last" are those of the ModelCheckpoint
+  bool verbose = true;             ///< print the metrics as a table
+  bool return_predictions = true;  ///< of predict; false when a callback takes them batch by batch
 };
 
 /**
@@ -105,17 +49,22 @@ class LEVIN_API Trainer {
 
   void fit(ModuleRef model, DataLoader train, DataLoader val = {}, FitOptions options = {});
   void fit(ModuleRef model, DataLoader train, FitOptions options);
-  void fit(ModuleRef model, DataModule& data, FitOptions options = {});
+  void fit(ModuleRef model, DataModuleRef data, FitOptions options = {});
+  /** With the module's own loaders. */
+  void fit(ModuleRef model, FitOptions options = {});
 
   /** Runs the validation loop once and returns its metrics. */
   Map validate(ModuleRef model, DataLoader val, EvalOptions options = {});
-  Map validate(ModuleRef model, DataModule& data, EvalOptions options = {});
+  Map validate(ModuleRef model, DataModuleRef data, EvalOptions options = {});
+  Map validate(ModuleRef model, EvalOptions options = {});
   /** Runs the test loop once and returns its metrics. */
   Map test(ModuleRef model, DataLoader test, EvalOptions options = {});
-  Map test(ModuleRef model, DataModule& data, EvalOptions options = {});
-  /** The predictions of each batch, on the CPU. */
+  Map test(ModuleRef model, DataModuleRef data, EvalOptions options = {});
+  Map test(ModuleRef model, EvalOptions options = {});
+  /** The predictions of each batch, on the CPU; of several loaders one after the other. */
   std::vector<Batch> predict(ModuleRef model, DataLoader data, EvalOptions options = {});
-  std::vector<Batch> predict(ModuleRef model, DataModule& data, EvalOptions options = {});
+  std::vector<Batch> predict(ModuleRef model, DataModuleRef data, EvalOptions options = {});
+  std::vector<Batch> predict(ModuleRef model, EvalOptions options = {});
 
   /** Writes the state of the run (or of the last one) in Lightning's checkpoint layout; atomic. */
   void save_checkpoint(const std::string& path, bool weights_only = false);
@@ -129,25 +78,38 @@ class LEVIN_API Trainer {
   MetricValues progress_bar_metrics() const;
 
   std::int64_t current_epoch() const;  ///< epochs completed
-  std::int64_t global_step() const;    ///< optimizer steps taken
+  std::int64_t global_step() const;    ///< optimizer steps taken, each optimizer's counted
   std::int64_t batch_idx() const;      ///< index of the running batch in its epoch
   std::int64_t total_batches() const;  ///< training batches done in all epochs
+  /** Training batches an epoch; kUnknownLength when the loader does not know. Known once the loaders are made. */
   std::int64_t num_training_batches() const;
+  /** Validation batches of all loaders together; kUnknownLength as above. */
   std::int64_t num_val_batches() const;
+  /** Optimizer steps of the whole fit by max_epochs and max_steps; kUnknownLength when nothing limits them. For
+   * schedules made in configure_optimizers: asks for the training loader if need be. */
+  std::int64_t estimated_stepping_batches();
+  /** Which of several loaders the running batch is from; 0 with a single one. */
+  std::int64_t dataloader_idx() const;
   bool sanity_checking() const;
   bool is_last_batch() const;
   /** Ends the fit after the running batch (not before min_epochs and min_steps). */
   void stop();
   bool should_stop() const;
-  /** True when Ctrl-C (see InterruptGuard) ended the run early. */
+  /** Ends the running epoch: from on_train_batch_start, before the batch is trained on (as returning -1 there in
+   * Lightning). No validation takes place at such an end. */
+  void skip_epoch();
+  /** True when a signal (see TrainerOptions::handle_signals and InterruptGuard) ended the run early. */
   bool interrupted() const;
+  /** The checkpoint that was saved when a signal ended the run; "" when none was. */
+  const std::string& interrupted_checkpoint() const;
   std::chrono::duration<double> training_time() const;
 
   const TrainerOptions& options() const;
   torch::Device device() const;
   bool has_optimizer() const;
-  /** The optimizer of the run; throws Error when there is none. */
-  optim::Optimizer& optimizer() const;
+  /** An optimizer of the run; throws Error when there is none of this index. */
+  optim::Optimizer& optimizer(std::int64_t index = 0) const;
+  std::int64_t num_optimizers() const;
   const std::vector<LRSchedulerConfig>& schedulers() const;
   const std::vector<Callback>& callbacks() const;
   /** The first callback of type Impl, or nullptr. */
@@ -167,6 +129,7 @@ class LEVIN_API Trainer {
 
  private:
   friend class Module;
+  friend class TrainerOptimizer;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -41,12 +41,7 @@ int run_fit(const Request& request) {
   Trainer trainer(options);
   trainer.fit(*model, loaders, {.ckpt_path = settings.ckpt_path});
 
-  if (trainer.interrupted()) {
-    const std::string path = folder + "/checkpoints/interrupted.ckpt";
-    trainer.save_checkpoint(path);
-    console::warning("interrupted after " + std::to_string(trainer.global_step()) + " steps; go on with --ckpt_path " +
-                     shell_word(path));
-  }
+  if (trainer.interrupted()) console::info("go on with --ckpt_path " + shell_word(trainer.interrupted_checkpoint()));
   if (best->best_model_path().empty()) return trainer.interrupted() ? kInterrupted : 0;
 
   // The best epoch's weights, on the rows that no choice was made on.

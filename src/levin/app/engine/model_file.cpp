@@ -26,8 +26,7 @@ std::unique_ptr<TabularModule> make_model(const Settings& settings, const Map& c
 
 LoadedModel load_model(const std::string& path) {
   const PickleDict checkpoint = load_checkpoint(path);
-  const PickleValue* own = checkpoint.find("levin");
-  const PickleValue* saved = own && own->is_dict() ? own->as_dict().find("module") : nullptr;
+  const PickleValue* saved = checkpoint.find(kModelCardKey);
   const Map card = saved && saved->is_dict() ? saved->to_value().as_map() : Map();
   if (const Value* kind = card.find("kind"); !kind || *kind != Value(kKind)) {
     throw Error({.what = "the checkpoint is of another model, not one of levin fit or levin tune",

@@ -1,5 +1,6 @@
 #include <levin/app/engine/tabular_module.h>
 
+#include <levin/train/checkpoint_io/pickle_value.h>
 #include <levin/core/error.h>
 #include <levin/optim/adam.h>
 #include <levin/optim/lr_scheduler.h>
@@ -110,6 +111,8 @@ Batch TabularModule::predict_step(const Batch& batch, std::int64_t) {
   if (shape_.problem == Problem::binary) return {torch::cat({1 - output.sigmoid(), output.sigmoid()}, 1)};
   return {output};
 }
+
+void TabularModule::on_save_checkpoint(Checkpoint& checkpoint) { checkpoint.set(kModelCardKey, PickleValue(card_)); }
 
 Optimizers TabularModule::configure_optimizers() {
   const OptimizerSettings& o = optimizer_;

@@ -24,6 +24,9 @@ struct TabularShape {
   double target_scale = 1;                  ///< a standardised unit in the target's own units
 };
 
+/** Where a checkpoint keeps what a model is built from. */
+inline constexpr const char* kModelCardKey = "levin_model_card";
+
 /**
  * An MLP with the loss and metrics of its problem. Batches hold (x, [categories,] y) as TablePreprocessor makes them;
  * training adds input noise and mixup as the settings say.
@@ -42,7 +45,7 @@ class TabularModule : public Module {
   /** Class probabilities [N, classes], or standardised numbers [N, 1]. */
   Batch predict_step(const Batch& batch, std::int64_t batch_idx) override;
   Optimizers configure_optimizers() override;
-  Map on_save_checkpoint() override { return card_; }
+  void on_save_checkpoint(Checkpoint& checkpoint) override;
 
  private:
   struct EvalMetrics {

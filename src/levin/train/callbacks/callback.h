@@ -18,6 +18,9 @@ namespace levin {
 
 class Module;
 class Trainer;
+class PickleDict;
+/** The content of a checkpoint file. */
+using Checkpoint = PickleDict;
 namespace optim {
 class Optimizer;
 }
@@ -46,6 +49,10 @@ class LEVIN_API CallbackImpl {
   virtual void on_before_backward(Trainer&, Module&, const at::Tensor& /*loss*/) {}
   virtual void on_before_optimizer_step(Trainer&, Module&, optim::Optimizer&) {}
   virtual void on_exception(Trainer&, Module&, std::exception_ptr) {}
+  /** The checkpoint as it will be written: change it or add to it. */
+  virtual void on_save_checkpoint(Trainer&, Module&, Checkpoint&) {}
+  /** The checkpoint that a fit resumes from, before `load_state_dict`. */
+  virtual void on_load_checkpoint(Trainer&, Module&, const Checkpoint&) {}
 
   /** Names the callback's entry in a checkpoint; must differ between the stateful callbacks of a trainer. */
   virtual std::string state_key() const { return {}; }

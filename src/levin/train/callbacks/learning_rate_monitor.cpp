@@ -27,15 +27,27 @@ void LearningRateMonitorImpl::record(Trainer& trainer, Interval interval) const 
       values.emplace_back(groups.size() == 1 ? name : name + "/pg" + std::to_string(i + 1), groups[i].lr);
     }
   };
-  const auto& schedulers = trainer.schedulers();
-  for (const LRSchedulerConfig& config : schedulers) {
-    if (options_.logging_interval.value_or(config.interval) != interval) continue;
-    add(config.name.empty() ? "lr-" + trainer.optimizer().name() : config.name, trainer.optimizer());
-    break;  // all schedulers of a run drive one optimizer: one row shows the rate that they make together
-  }
-  if (schedulers.empty() && options_.logging_interval.value_or(Interval::epoch) == interval &&
-      trainer.has_optimizer()) {
-    add("lr-" + trainer.optimizer().name(), trainer.optimizer());
+  // "lr-Adam", and "lr-Adam-1" for a second one of the name.
+  std::vector<std::string> names;
+  const auto unique = [&](const optim::Optimizer& optimizer) {
+    const std::string base = "lr-" + optimizer.name();
+    std::string name = base;
+    for (int i = 1; std::find(names.begin(), names.end(), name) != names.end(); ++i)
+      name = base + "-" + std::to_string(i);
+    return names.emplace_back(name);
+  };
+  for (std::int64_t i = 0; i < trainer.num_optimizers(); ++i) {
+    const optim::Optimizer& optimizer = trainer.optimizer(i);
+    std::string name = unique(optimizer);
+    Interval own = Interval::epoch;
+    // Several schedulers of one optimizer make its rate together: the first says when, and may name it.
+    for (const LRSchedulerConfig& config : trainer.schedulers()) {
+      if (!(config.scheduler.optimizer() == optimizer)) continue;
+      own = config.interval;
+      if (!config.name.empty()) name = config.name;
+      break;
+    }
+    if (options_.logging_interval.value_or(own) == interval) add(std::move(name), optimizer);
   }
   if (values.empty()) return;
   for (const Logger& logger : trainer.loggers())

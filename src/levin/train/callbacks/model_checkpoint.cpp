@@ -41,7 +41,7 @@ bool ModelCheckpointImpl::saves_after_training(const Trainer& trainer) const {
   const auto& o = trainer.options();
   if (o.check_val_every_n_epoch != 1) return false;
   if (trainer.num_val_batches() == 0) return true;
-  return o.val_check_interval.kind() == Limit::Kind::fraction && o.val_check_interval.value() == 1.0;
+  return o.val_check_interval.is_epoch_end();
 }
 
 void ModelCheckpointImpl::on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) {

@@ -23,7 +23,7 @@ void ProgressBarCallbackImpl::finish(Trainer* trainer) {
 }
 
 std::string ProgressBarCallbackImpl::epoch_text(const Trainer& trainer) const {
-  const std::int64_t last = trainer.options().max_epochs;
+  const std::int64_t last = trainer.options().max_epochs.value_or(-1);
   std::string text = "epoch " + std::to_string(trainer.current_epoch() + 1);
   if (last > 0) text += "/" + std::to_string(last);
   return text;
@@ -33,7 +33,8 @@ void ProgressBarCallbackImpl::on_train_start(Trainer& trainer, Module&) {
   fitting_ = true;
   const auto& options = trainer.options();
   std::optional<std::int64_t> total;
-  if (options.max_epochs >= 0) total = options.max_epochs * trainer.num_training_batches();
+  if (options.max_epochs.value_or(-1) >= 0 && trainer.num_training_batches() != kUnknownLength)
+    total = *options.max_epochs * trainer.num_training_batches();
   if (options.max_steps >= 0) {
     const std::int64_t batches = options.max_steps * options.accumulate_grad_batches;
     total = std::min(total.value_or(batches), batches);
@@ -55,7 +56,8 @@ void ProgressBarCallbackImpl::on_validation_start(Trainer& trainer, Module&) {
   if (fitting_) {
     if (bar_) bar_->set_description(epoch_text(trainer) + ", validating");
   } else if (!trainer.sanity_checking()) {
-    start("validating", trainer.num_val_batches(), 0);
+    const std::int64_t batches = trainer.num_val_batches();
+    start("validating", batches == kUnknownLength ? std::optional<std::int64_t>() : batches, 0);
   }
 }
 
