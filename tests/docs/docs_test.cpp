@@ -156,13 +156,13 @@ TEST_F(Docs, Loops) {
   levin::Trainer trainer({.logger = false,
                           .max_epochs = 3,
                           .max_time = std::chrono::hours(8),
-                          .limit_train_batches = levin::count(10),
-                          .limit_val_batches = levin::fraction(0.5),
+                          .limit_train_batches = levin::fraction(0.5),
+                          .limit_val_batches = levin::count(10),
                           .val_check_interval = levin::every(15, levin::Unit::steps),
                           .enable_checkpointing = false,
                           .enable_progress_bar = false});
   trainer.fit(model, train, val);
-  EXPECT_EQ(trainer.global_step(), 30);
+  EXPECT_EQ(trainer.global_step(), 33);
 
   levin::CombinedLoader both({train, val}, {.mode = levin::CombineMode::sequential});
   levin::Map metrics = trainer.validate(model, both);
