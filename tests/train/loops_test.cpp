@@ -188,6 +188,38 @@ TEST(Loaders, SeveralValidationLoadersAreLimitedOneByOne) {
   EXPECT_EQ(trainer.num_val_batches(), 3);
 }
 
+TEST(Loaders, InterleavedOnesTrainAndResumeWhereTheyStopped) {
+  const auto both = [] {
+    return CombinedLoader({DataLoader(TensorDataset({torch::arange(0, 4, torch::kFloat).unsqueeze(1)}),
+                                      {.batch_size = 1, .shuffle = true, .seed = 1}),
+                           DataLoader(TensorDataset({torch::arange(10, 17, torch::kFloat).unsqueeze(1)}),
+                                      {.batch_size = 1, .shuffle = true, .seed = 2})},
+                          {.mode = CombineMode::interleaved});
+  };
+  struct Net : Counter {
+    torch::Tensor training_step(const Batch& batch, std::int64_t i) override {
+      from.push_back(trainer().dataloader_idx());
+      return Counter::training_step(batch, i);
+    }
+    std::vector<std::int64_t> from;
+  };
+  Net whole;
+  Trainer(quiet(2)).fit(whole, both());
+  ASSERT_EQ(whole.seen.size(), 22u);
+  EXPECT_EQ((Counts{whole.from.begin(), whole.from.begin() + 11}), (Counts{0, 1, 0, 1, 0, 1, 0, 1, 1, 1, 1}));
+
+  TempDir dir;
+  Net first, second;
+  first.on_batch = [&](Counter& net) {
+    if (net.seen.size() == 6) net.trainer().save_checkpoint(dir / "mid.ckpt");
+  };
+  auto options = quiet(2);
+  options.limit_train_batches = fraction(1.0);
+  Trainer(options).fit(first, both());
+  Trainer(options).fit(second, both(), {.ckpt_path = dir / "mid.ckpt"});
+  EXPECT_EQ(second.seen, (std::vector<double>{whole.seen.begin() + 6, whole.seen.end()}));
+}
+
 TEST(Loaders, OverfitTakesTheFirstBatchesInOrder) {
   struct Data : DataModule {
     DataLoader train_dataloader() override {
@@ -386,6 +418,104 @@ TEST(Hooks, EstimatedSteppingBatchesServeSchedules) {
   options.accumulate_grad_batches = 2;
   Trainer(options).fit(net, batches(5));
   EXPECT_EQ(net.steps, 9);
+}
+
+// --- errors ---
+
+/** Throws in one hook, or nowhere. */
+struct Thrower : Counter {
+  explicit Thrower(Hook where) : bad(where) {}
+  void maybe(Hook hook) {
+    if (hook == bad) throw std::runtime_error(hook_name(hook));
+  }
+  void setup(Stage) override { maybe(Hook::setup); }
+  void teardown(Stage) override { maybe(Hook::teardown); }
+#define LEVIN_HOOK(name) \
+  void name() override { maybe(Hook::name); }
+  LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
+#undef LEVIN_HOOK
+#define LEVIN_HOOK(name) \
+  void name(const Batch&, std::int64_t) override { maybe(Hook::name); }
+  LEVIN_BATCH_HOOKS(LEVIN_HOOK)
+#undef LEVIN_HOOK
+  void on_before_zero_grad(optim::Optimizer&) override { maybe(Hook::on_before_zero_grad); }
+  void on_before_backward(const torch::Tensor&) override { maybe(Hook::on_before_backward); }
+  void on_before_optimizer_step(optim::Optimizer&) override { maybe(Hook::on_before_optimizer_step); }
+  Batch on_after_batch_transfer(Batch batch, std::int64_t) override {
+    maybe(Hook::on_after_batch_transfer);
+    return batch;
+  }
+  void configure_model() override { maybe(Hook::configure_model); }
+  Optimizers configure_optimizers() override {
+    maybe(Hook::configure_optimizers);
+    return Counter::configure_optimizers();
+  }
+  void on_validation_model_eval() override {
+    maybe(Hook::on_validation_model_eval);
+    Counter::on_validation_model_eval();
+  }
+  Hook bad;
+};
+
+struct StatusLoggerImpl : LoggerImpl {
+  void log_metrics(const MetricValues&, std::int64_t, std::int64_t) override {}
+  void log_hyperparams(const Map&) override {}
+  void finalize(std::string_view s) override { status = s; }
+  std::string status;
+};
+
+TEST(Errors, InAnyHookLeaveLoggersFinalisedFilesWholeAndTheModelUsable) {
+  const std::vector<Hook> hooks{Hook::setup,
+                                Hook::configure_model,
+                                Hook::configure_optimizers,
+                                Hook::on_fit_start,
+                                Hook::on_train_start,
+                                Hook::on_train_epoch_start,
+                                Hook::on_after_batch_transfer,
+                                Hook::on_train_batch_start,
+                                Hook::on_before_zero_grad,
+                                Hook::on_before_backward,
+                                Hook::on_after_backward,
+                                Hook::on_before_optimizer_step,
+                                Hook::on_train_batch_end,
+                                Hook::on_validation_model_eval,
+                                Hook::on_validation_start,
+                                Hook::on_validation_epoch_start,
+                                Hook::on_validation_batch_start,
+                                Hook::on_validation_batch_end,
+                                Hook::on_validation_epoch_end,
+                                Hook::on_validation_end,
+                                Hook::on_train_epoch_end,
+                                Hook::on_train_end,
+                                Hook::on_fit_end,
+                                Hook::teardown};
+  for (const Hook hook : hooks) {
+    SCOPED_TRACE(hook_name(hook));
+    TempDir dir;
+    Thrower net(hook);
+    auto logger = std::make_shared<StatusLoggerImpl>();
+    TrainerOptions options{.logger = Logger(logger),
+                           .callbacks = {ModelCheckpoint({.dirpath = dir.path(), .every_n_train_steps = 1})},
+                           .max_epochs = 2,
+                           .enable_progress_bar = false};
+    Trainer trainer(options);
+    try {
+      trainer.fit(net, batches(3), batches(2));
+      ADD_FAILURE() << "no exception";
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), hook_name(hook));
+    }
+    EXPECT_EQ(logger->status, "failed");
+    EXPECT_FALSE(net.has_trainer());
+    EXPECT_TRUE(net.is_training());
+    for (const auto& file : std::filesystem::directory_iterator(dir.path()))
+      EXPECT_NO_THROW(load_checkpoint(file.path().string()));
+    // The same trainer and model go on.
+    net.bad = Hook::none;
+    Trainer again(quiet(1));
+    again.fit(net, batches(3), batches(2));
+    EXPECT_EQ(again.global_step(), 3);
+  }
 }
 
 // --- signals ---

@@ -1,6 +1,8 @@
 // The hooks of a run, by name, and which of them a class overrides: a hook that nobody overrides is never called.
 #pragma once
 
+#include <levin/core/export.h>
+
 #include <array>
 #include <concepts>
 #include <cstdint>
@@ -93,9 +95,9 @@ enum class Hook : std::uint8_t {
 };
 
 /** The hook's name as users write it, for messages. */
-const char* hook_name(Hook hook);
+LEVIN_API const char* hook_name(Hook hook);
 /** The hook of that name, or Hook::none. */
-Hook find_hook(std::string_view name);
+LEVIN_API Hook find_hook(std::string_view name);
 
 /** A set of hooks. */
 class HookSet {
