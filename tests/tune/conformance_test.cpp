@@ -5,7 +5,12 @@
 #include <levin/tune/pruners/successive_halving.h>
 #include <levin/tune/pruners/threshold.h>
 #include <levin/tune/pruners/wilcoxon.h>
+#include <levin/tune/samplers/bohb.h>
+#include <levin/tune/samplers/dehb.h>
+#include <levin/tune/samplers/nsga.h>
+#include <levin/tune/samplers/partial_fixed.h>
 #include <levin/tune/samplers/random.h>
+#include <levin/tune/samplers/random_forest.h>
 #include <levin/tune/samplers/tpe.h>
 #include <levin/tune/storage/memory.h>
 #include <levin/tune/storage/sqlite.h>
@@ -31,6 +36,26 @@ INSTANTIATE_TEST_SUITE_P(
     Samplers, SamplerConformance,
     ::testing::Values(
         SamplerFactory{"random", [](auto seed) -> SamplerRef { return RandomSampler({.seed = seed}); }},
+        SamplerFactory{"nsga2",
+                       [](auto seed) -> SamplerRef { return NSGAIISampler({.population_size = 8, .seed = seed}); }},
+        SamplerFactory{
+            "nsga2_sbx",
+            [](auto seed) -> SamplerRef {
+              return NSGAIISampler(
+                  {.population_size = 6, .mutation = PolynomialMutation(), .crossover = SBXCrossover(), .seed = seed});
+            }},
+        SamplerFactory{"nsga3",
+                       [](auto seed) -> SamplerRef { return NSGAIIISampler({.population_size = 8, .seed = seed}); }},
+        SamplerFactory{"random_forest",
+                       [](auto seed) -> SamplerRef {
+                         return RandomForestSampler({.n_startup_trials = 5, .n_challengers = 100, .seed = seed});
+                       }},
+        SamplerFactory{"bohb", [](auto seed) -> SamplerRef { return BOHBSampler({.seed = seed}); }},
+        SamplerFactory{"dehb", [](auto seed) -> SamplerRef { return DEHBSampler({.max_resource = 9, .seed = seed}); }},
+        SamplerFactory{"partial_fixed",
+                       [](auto seed) -> SamplerRef {
+                         return PartialFixedSampler({{"elsewhere", 1.0}}, TPESampler({.seed = seed}));
+                       }},
         SamplerFactory{"tpe", [](auto seed) -> SamplerRef { return TPESampler({.seed = seed}); }},
         SamplerFactory{"tpe_univariate",
                        [](auto seed) -> SamplerRef { return TPESampler({.seed = seed, .multivariate = false}); }},
@@ -61,6 +86,34 @@ INSTANTIATE_TEST_SUITE_P(
         PrunerFactory{
             "halving_steps",
             []() -> PrunerRef { return SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2}); }}),
+    [](const auto& factory) { return name_of(factory); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Samplers, MultiObjectiveSamplerConformance,
+    ::testing::Values(
+        SamplerFactory{"random", [](auto seed) -> SamplerRef { return RandomSampler({.seed = seed}); }},
+        SamplerFactory{"tpe", [](auto seed) -> SamplerRef { return TPESampler({.seed = seed}); }},
+        SamplerFactory{"nsga2",
+                       [](auto seed) -> SamplerRef { return NSGAIISampler({.population_size = 8, .seed = seed}); }},
+        SamplerFactory{"nsga3",
+                       [](auto seed) -> SamplerRef { return NSGAIIISampler({.population_size = 8, .seed = seed}); }},
+        SamplerFactory{"random_forest",
+                       [](auto seed) -> SamplerRef {
+                         return RandomForestSampler({.n_startup_trials = 5, .n_challengers = 100, .seed = seed});
+                       }}),
+    [](const auto& factory) { return name_of(factory); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Pruners, MultiObjectivePrunerConformance,
+    ::testing::Values(
+        PrunerFactory{"none", []() -> PrunerRef { return NopPruner(); }},
+        PrunerFactory{"median", []() -> PrunerRef { return MedianPruner({.n_startup_trials = 2}); }},
+        PrunerFactory{
+            "halving",
+            []() -> PrunerRef { return SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2}); }},
+        PrunerFactory{"hyperband", []() -> PrunerRef { return HyperbandPruner({.max_resource = 20}); }},
+        PrunerFactory{"patient", []() -> PrunerRef { return PatientPruner(MedianPruner(), {.patience = 1}); }},
+        PrunerFactory{"metric", []() -> PrunerRef { return MetricPruner(MedianPruner(), {.metric = "none"}); }}),
     [](const auto& factory) { return name_of(factory); });
 
 }  // namespace

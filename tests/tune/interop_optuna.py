@@ -175,8 +175,27 @@ def at_once(url):
     assert all(t.state.is_finished() for t in study.trials)
 
 
+def several_objectives(url):
+    """Optuna opens a study with several objectives that Levin pruned, and its NSGA-II goes on where Levin's was."""
+    worker("objectives", url, "m", 24)
+    study = compare(url, "m")
+    pruned = [t for t in study.trials if t.state.name == "PRUNED"]
+    assert pruned and len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) >= 6
+    for trial in study.trials:
+        for step, first in trial.intermediate_values.items():
+            report = trial.system_attrs[f"levin:report:{step}"]
+            assert report["values"][0] == first and len(report["values"]) == 2 and report["metrics"] == {"seconds": 0.5 * step}
+        assert trial.values == trial.system_attrs[f"levin:report:{trial.last_step}"]["values"]
+    assert len(study.best_trials) > 0
+    study.sampler = optuna.samplers.NSGAIISampler(population_size=6, seed=1)
+    study.optimize(lambda t: (t.suggest_float("x", 0, 1) + t.suggest_float("y", 0, 1), t.params["x"] - t.params["y"]), n_trials=12)
+    worker("objectives", url, "m", 12)
+    generations = [t.system_attrs["NSGAIISampler:generation"] for t in compare(url, "m").trials]
+    assert generations == sorted(generations) and generations[-1] >= 3, generations
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for check in (in_turns, made_by_optuna, at_once):
+        for check in (in_turns, made_by_optuna, at_once, several_objectives):
             check(f"sqlite:///{folder}/{check.__name__}.db")
             print("ok:", check.__name__)

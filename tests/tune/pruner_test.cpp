@@ -5,6 +5,7 @@
 #include <levin/tune/pruners/metric.h>
 #include <levin/tune/pruners/patient.h>
 #include <levin/tune/pruners/percentile.h>
+#include <levin/tune/pruners/registry.h>
 #include <levin/tune/pruners/successive_halving.h>
 #include <levin/tune/pruners/threshold.h>
 #include <levin/tune/pruners/wilcoxon.h>
@@ -24,7 +25,7 @@
 namespace levin::tune {
 namespace {
 
-PrunerRef make_pruner(const std::string& kind, const Map& o) {
+PrunerRef golden_pruner(const std::string& kind, const Map& o) {
   const auto whole = [&](const char* key, std::int64_t fallback) { return o.get<std::int64_t>(key, fallback); };
   if (kind == "hyperband") {
     HyperbandPrunerOptions options{.min_resource = whole("min_resource", 1),
@@ -60,7 +61,7 @@ TEST(PrunerGolden, DecideAsOptunaDoes) {
         test.at("pruner").as_string() + " " + test.at("options").to_string() + " " + test.at("direction").as_string();
     auto study = create_study(
         {.sampler = RandomSampler({.seed = 0}),
-         .pruner = make_pruner(test.at("pruner").as_string(), test.at("options").as_map()),
+         .pruner = golden_pruner(test.at("pruner").as_string(), test.at("options").as_map()),
          .study_name = test.at("study").as_string(),
          .direction = test.at("direction") == Value("maximize") ? Direction::maximize : Direction::minimize});
     for (const auto& entry : test.at("runs").as_list()) {
@@ -318,6 +319,33 @@ TEST(SeveralObjectives, APrunerForOneObjectiveSaysSo) {
   auto trial = study.ask();
   trial.report({1, 1}, 0);
   EXPECT_THROW(trial.should_prune(), Error);
+}
+
+TEST(PrunersByName, TakeTheirOptionsFromAMap) {
+  for (const auto& info : pruner_infos()) {
+    const Map needed = info.name == "threshold" ? Map{{"upper", 1.0}} : Map{};
+    EXPECT_TRUE(static_cast<bool>(make_pruner(info.name, needed))) << info.name;
+    EXPECT_THROW(make_pruner(info.name, {{"no_such_option", 1}}), Error) << info.name;
+  }
+  // The options arrive: of four reports the second is judged, not the first.
+  auto study = create_study({.sampler = RandomSampler({.seed = 0}),
+                             .pruner = make_pruner("threshold", {{"upper", 2}, {"n_warmup_steps", 1}})});
+  auto trial = study.ask();
+  trial.report(3, 0);
+  EXPECT_FALSE(trial.should_prune());
+  trial.report(3, 1);
+  EXPECT_TRUE(trial.should_prune());
+  EXPECT_TRUE(static_cast<bool>(make_pruner("patient", {{"pruner", "halving"}, {"min_resource", "auto"}})));
+  EXPECT_TRUE(static_cast<bool>(make_pruner("hyperband", {{"max_resource", 27}})));
+  EXPECT_THROW(make_pruner("patient", {{"pruner", "halving"}, {"max_resource", 3}}), Error);
+  EXPECT_THROW(make_pruner("hyperband", {{"max_resource", "most"}}), Error);
+  EXPECT_THROW(make_pruner("hyperband", {{"reduction_factor", "three"}}), Error);
+  try {
+    make_pruner("hyperban");
+    FAIL() << "an unknown pruner was made";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("hyperband"), std::string::npos);
+  }
 }
 
 }  // namespace

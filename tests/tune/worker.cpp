@@ -1,7 +1,9 @@
 // A worker process for tests: works on a study, fills its queue, leaves a trial running, or prints what the study
 // holds. Usage: tune_worker work URL STUDY TRIALS SEED | enqueue URL STUDY JSON | abandon URL STUDY | dump URL STUDY
+// | objectives URL STUDY TRIALS: two objectives, pruned.
 #include <levin/core/json.h>
 #include <levin/tune/pruners/successive_halving.h>
+#include <levin/tune/samplers/nsga.h>
 #include <levin/tune/samplers/tpe.h>
 #include <levin/tune/study.h>
 
@@ -50,6 +52,28 @@ tune::Study open(const std::string& url, const std::string& name, std::uint64_t 
                              .load_if_exists = true});
 }
 
+// Two objectives that fall with the steps, and a further metric.
+void optimize_objectives(const std::string& url, const std::string& name, std::int64_t n_trials) {
+  auto study = tune::create_study({.storage = url,
+                                   .sampler = tune::NSGAIISampler({.population_size = 6, .seed = 0}),
+                                   .pruner = tune::SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2}),
+                                   .study_name = name,
+                                   .load_if_exists = true,
+                                   .directions = {tune::Direction::minimize, tune::Direction::maximize}});
+  study.optimize(
+      [](tune::Trial& trial) {
+        const double x = trial.suggest_float("x", 0, 1), y = trial.suggest_float("y", 0, 1);
+        std::vector<double> values;
+        for (int step = 1; step <= 4; ++step) {
+          values = {x + y + 1.0 / step, x - y - 1.0 / step};
+          trial.report(values, step, {{"seconds", 0.5 * step}});
+          if (trial.should_prune()) throw tune::TrialPruned();
+        }
+        return values;
+      },
+      {.n_trials = n_trials});
+}
+
 Value seconds(const std::optional<tune::TimePoint>& time) {
   if (!time) return {};
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time->time_since_epoch());
@@ -94,6 +118,8 @@ int main(int argc, char** argv) {
       std::cout << trial.number() << std::endl;
       std::cin.get();            // until the test has looked
       std::_Exit(EXIT_SUCCESS);  // as a killed process would end: nothing is told
+    } else if (args.size() == 4 && args[0] == "objectives") {
+      optimize_objectives(args[1], args[2], std::stoll(args[3]));
     } else if (args.size() == 3 && args[0] == "dump") {
       dump(args[1], args[2]);
     } else {

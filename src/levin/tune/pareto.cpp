@@ -53,34 +53,79 @@ std::vector<std::size_t> nondomination_ranks(const std::vector<std::vector<doubl
 
 namespace {
 
-// Sweeps along objective m - 1: between two neighbours on it the volume is that of the points passed so far, seen in
-// the remaining objectives. `points` are sorted anew in each dimension.
-double sweep(std::vector<std::vector<double>>& points, const std::vector<double>& reference, std::size_t m) {
-  if (points.empty()) return 0;
-  if (m == 1) {
-    double least = points.front()[0];
-    for (const auto& point : points) least = std::min(least, point[0]);
-    return reference[0] - least;
+using Points = std::vector<std::vector<double>>;
+
+// The distinct points that no other dominates, in lexicographic order.
+Points front_of(Points points) {
+  std::sort(points.begin(), points.end());
+  points.erase(std::unique(points.begin(), points.end()), points.end());
+  Points front;
+  for (auto& point : points) {
+    const bool beaten = std::any_of(front.begin(), front.end(), [&](const auto& f) { return dominates(f, point); });
+    if (!beaten) front.push_back(std::move(point));
   }
-  std::sort(points.begin(), points.end(), [&](const auto& a, const auto& b) { return a[m - 1] < b[m - 1]; });
-  double volume = 0;
-  if (m == 2) {
-    double edge = reference[0];
-    for (const auto& point : points) {
-      if (point[0] >= edge) continue;
-      volume += (edge - point[0]) * (reference[1] - point[1]);
-      edge = point[0];
+  return front;
+}
+
+double box(const std::vector<double>& point, const std::vector<double>& reference) {
+  double volume = 1;
+  for (std::size_t i = 0; i < point.size(); ++i) volume *= reference[i] - point[i];
+  return volume;
+}
+
+// `front` ascends in the first objective, hence descends in the second.
+double volume_2d(const Points& front, const std::vector<double>& reference) {
+  double volume = 0, edge = reference[1];
+  for (const auto& point : front) {
+    volume += (reference[0] - point[0]) * (edge - point[1]);
+    edge = point[1];
+  }
+  return volume;
+}
+
+// Sweeps along the last objective: between two neighbours on it the volume is the area of the points passed so far.
+double volume_3d(Points front, const std::vector<double>& reference) {
+  std::sort(front.begin(), front.end(), [](const auto& a, const auto& b) { return a[2] < b[2]; });
+  std::map<double, double> stairs;  // the front of those passed, first objective to second
+  double volume = 0, area = 0;
+  for (std::size_t i = 0; i < front.size(); ++i) {
+    const double x = front[i][0], y = front[i][1];
+    auto right = stairs.lower_bound(x);
+    const bool covered = (right != stairs.end() && right->first == x && right->second <= y) ||
+                         (right != stairs.begin() && std::prev(right)->second <= y);
+    if (!covered) {
+      // What the new point adds lies below the stairs to its right, down to y.
+      double left = x, height = right == stairs.begin() ? reference[1] : std::prev(right)->second;
+      while (right != stairs.end() && right->second >= y) {
+        area += (right->first - left) * (height - y);
+        left = right->first;
+        height = right->second;
+        right = stairs.erase(right);
+      }
+      area += ((right == stairs.end() ? reference[0] : right->first) - left) * (height - y);
+      stairs[x] = y;
     }
-    return volume;
+    volume += area * ((i + 1 < front.size() ? front[i + 1][2] : reference[2]) - front[i][2]);
   }
-  std::vector<std::vector<double>> passed;
-  for (std::size_t i = 0; i < points.size(); ++i) {
-    passed.push_back(points[i]);
-    const double until = i + 1 < points.size() ? points[i + 1][m - 1] : reference[m - 1];
-    const double depth = until - points[i][m - 1];
-    if (depth <= 0) continue;
-    auto slice = passed;
-    volume += depth * sweep(slice, reference, m - 1);
+  return volume;
+}
+
+// The exclusive volumes of the points, one after the other (While, Bradstreet and Barone 2012, "A fast way of
+// calculating exact hypervolumes"): a point's box without the volume of the rest, pulled back into the box.
+double volume_of(const Points& front, const std::vector<double>& reference) {
+  const std::size_t m = reference.size();
+  if (front.empty()) return 0;
+  if (m == 1) return reference[0] - front.front()[0];
+  if (front.size() == 1) return box(front.front(), reference);
+  if (m == 2) return volume_2d(front, reference);
+  if (m == 3) return volume_3d(front, reference);
+  double volume = 0;
+  for (std::size_t i = 0; i < front.size(); ++i) {
+    Points limited(front.begin() + static_cast<std::ptrdiff_t>(i) + 1, front.end());
+    for (auto& point : limited) {
+      for (std::size_t j = 0; j < m; ++j) point[j] = std::max(point[j], front[i][j]);
+    }
+    volume += box(front[i], reference) - volume_of(front_of(std::move(limited)), reference);
   }
   return volume;
 }
@@ -114,6 +159,7 @@ std::vector<std::size_t> most_volume(const std::vector<std::vector<double>>& poi
       auto with = chosen;
       with.push_back(points[i]);
       gain[i] = hypervolume(std::move(with), reference) - volume;
+      if (std::isnan(gain[i])) gain[i] = std::numeric_limits<double>::infinity();  // of infinite volumes all are equal
       if (gain[i] > most) most = gain[i], best = i;
     }
     picked.push_back(best);
@@ -127,7 +173,55 @@ std::vector<std::size_t> most_volume(const std::vector<std::vector<double>>& poi
 }  // namespace
 
 double hypervolume(std::vector<std::vector<double>> losses, const std::vector<double>& reference) {
-  return sweep(losses, reference, reference.size());
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  for (const double r : reference) {
+    if (!std::isfinite(r)) return inf;
+  }
+  const double volume = volume_of(front_of(std::move(losses)), reference);
+  return std::isfinite(volume) ? volume : inf;
+}
+
+std::vector<FrozenTrial> pareto_front(const std::vector<FrozenTrial>& trials,
+                                      const std::vector<Direction>& directions) {
+  std::vector<const FrozenTrial*> candidates;
+  Points losses;
+  for (const auto& trial : trials) {
+    if (trial.state != TrialState::complete || trial.infeasibility() > 0) continue;
+    if (trial.values.size() != directions.size()) {
+      throw Error({.what = "a trial has as many values as there are directions",
+                   .value = std::to_string(trial.values.size()) + " for " + std::to_string(directions.size()),
+                   .where = "trial " + std::to_string(trial.number),
+                   .hint = {}});
+    }
+    candidates.push_back(&trial);
+    losses.push_back(to_losses(trial.values, directions));
+  }
+  const auto ranks = nondomination_ranks(losses, 1);
+  std::vector<FrozenTrial> out;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    if (ranks[i] == 0) out.push_back(*candidates[i]);
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.number < b.number; });
+  return out;
+}
+
+double hypervolume(const std::vector<FrozenTrial>& trials, const std::vector<Direction>& directions,
+                   const std::vector<double>& reference) {
+  if (reference.size() != directions.size()) {
+    throw Error({.what = "a reference point has one coordinate for each objective",
+                 .value = std::to_string(reference.size()) + " for " + std::to_string(directions.size()),
+                 .where = "hypervolume",
+                 .hint = {}});
+  }
+  const std::vector<double> bound = to_losses(reference, directions);
+  Points losses;
+  for (const auto& trial : pareto_front(trials, directions)) {
+    auto point = to_losses(trial.values, directions);
+    bool inside = true;
+    for (std::size_t i = 0; i < point.size(); ++i) inside = inside && point[i] < bound[i];
+    if (inside) losses.push_back(std::move(point));
+  }
+  return hypervolume(std::move(losses), bound);
 }
 
 std::vector<std::size_t> best_by_dominance(const std::vector<std::vector<double>>& losses, std::size_t n) {

@@ -22,8 +22,22 @@ LEVIN_API bool dominates(const std::vector<double>& a, const std::vector<double>
 LEVIN_API std::vector<std::size_t> nondomination_ranks(const std::vector<std::vector<double>>& losses,
                                                        std::size_t n_needed = static_cast<std::size_t>(-1));
 
-/** The volume that `losses` dominate, up to the point `reference`, which none of them exceeds in any coordinate. */
+/**
+ * The volume that `losses` dominate, up to the point `reference`, which none of them exceeds in any coordinate; exact
+ * for any number of objectives. Infinite for an infinite reference point.
+ */
 LEVIN_API double hypervolume(std::vector<std::vector<double>> losses, const std::vector<double>& reference);
+
+/** The complete, feasible trials that no other beats in all objectives, by number. Throws Error for missing values. */
+LEVIN_API std::vector<FrozenTrial> pareto_front(const std::vector<FrozenTrial>& trials,
+                                                const std::vector<Direction>& directions);
+
+/**
+ * The volume between `reference`, a point in the objectives' own terms, and the complete, feasible trials that are
+ * better than it in every objective. Throws Error when the numbers of objectives do not fit.
+ */
+LEVIN_API double hypervolume(const std::vector<FrozenTrial>& trials, const std::vector<Direction>& directions,
+                             const std::vector<double>& reference);
 
 /**
  * The indices, ascending, of the `n` best points: front by front, and from the front that does not fit as a whole,

@@ -11,6 +11,7 @@
 #include <limits>
 #include <ostream>
 #include <string>
+#include <vector>
 
 namespace levin::tune::testing {
 
@@ -96,6 +97,50 @@ TEST_P(PrunerConformance, ThreadsMayAskAtOnce) {
       },
       {.n_trials = 60, .n_jobs = 6});
   EXPECT_EQ(s.trials({TrialState::complete}).size() + s.trials({TrialState::pruned}).size(), 60u);
+}
+
+/** The same for pruners that say that they judge several objectives. */
+class MultiObjectivePrunerConformance : public ::testing::TestWithParam<PrunerFactory> {
+ protected:
+  static Study study() {
+    return create_study({.sampler = RandomSampler({.seed = 1}),
+                         .pruner = GetParam().make(),
+                         .directions = {Direction::minimize, Direction::maximize}});
+  }
+};
+
+TEST_P(MultiObjectivePrunerConformance, SaysThatItJudgesThem) {
+  const PrunerRef pruner = GetParam().make();
+  EXPECT_TRUE(pruner.get()->judges_several_objectives());
+}
+
+TEST_P(MultiObjectivePrunerConformance, ATrialThatDominatesAllIsNotPruned) {
+  auto s = study();
+  for (int i = 0; i < 20; ++i) {
+    auto trial = s.ask();
+    EXPECT_FALSE(trial.should_prune());
+    for (int step = 0; step < 20; ++step) {
+      trial.report({100.0 - i - step, 1.0 * i + step}, step);
+      EXPECT_FALSE(trial.should_prune()) << "trial " << i << " step " << step;
+    }
+    s.tell(trial, {100.0 - i, 1.0 * i});
+  }
+}
+
+TEST_P(MultiObjectivePrunerConformance, OddReportsDoNoHarm) {
+  auto s = study();
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  s.optimize(
+      [&](Trial& trial) {
+        const double values[] = {1.0, inf, nan, -inf, 0.0};
+        for (int step = 0; step < 10; ++step) {
+          trial.report({values[(trial.number() + step) % 5], values[(trial.number() * 3 + step) % 5]}, step * step);
+          if (trial.should_prune()) throw TrialPruned();
+        }
+        return std::vector<double>{1.0, 1.0};
+      },
+      {.n_trials = 40, .n_jobs = 4});
+  EXPECT_TRUE(s.trials({TrialState::running}).empty());
 }
 
 }  // namespace levin::tune::testing

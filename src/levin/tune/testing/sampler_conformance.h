@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -190,6 +191,51 @@ TEST_P(SamplerConformance, ThreadsMaySampleAtOnce) {
       },
       {.n_trials = 80, .n_jobs = 8});
   EXPECT_EQ(s.trials({TrialState::complete}).size(), 80u);
+}
+
+/** The same for samplers that search several objectives. */
+class MultiObjectiveSamplerConformance : public ::testing::TestWithParam<SamplerFactory> {};
+
+TEST_P(MultiObjectiveSamplerConformance, ConstraintsOddValuesAndPrunedTrialsDoNoHarm) {
+  auto s = create_study({.sampler = GetParam().make(1),
+                         .pruner = NopPruner(),
+                         .directions = {Direction::minimize, Direction::maximize, Direction::minimize}});
+  s.optimize(
+      [](Trial& trial) {
+        const double x = trial.suggest_float("x", 0, 1), inf = std::numeric_limits<double>::infinity();
+        const double k = static_cast<double>(trial.suggest_int("k", 1, 9));
+        const std::string c = trial.suggest_categorical("c", {"a", "b"});
+        const auto n = trial.number() % 6;
+        if (n == 1) throw TrialPruned();
+        if (n == 2) {
+          trial.report({x, k, 1.0}, n);
+          throw TrialPruned();
+        }
+        trial.set_constraint("c", x - 0.5);
+        if (n == 3) return std::vector<double>{inf, -inf, 0.0};
+        if (n == 4) return std::vector<double>{-inf, inf, 0.0};
+        return std::vector<double>{x, k, c == "a" ? 0.0 : x};
+      },
+      {.n_trials = 70});
+  EXPECT_EQ(s.trials({TrialState::complete}).size() + s.trials({TrialState::pruned}).size(), 70u);
+}
+
+TEST_P(MultiObjectiveSamplerConformance, SeedsDecide) {
+  if (!GetParam().deterministic) GTEST_SKIP() << "this sampler promises no determinism";
+  const auto run = [](std::uint64_t seed) {
+    auto s = create_study({.sampler = GetParam().make(seed), .directions = {Direction::minimize, Direction::minimize}});
+    s.optimize(
+        [](Trial& trial) {
+          const double x = trial.suggest_float("x", 0, 1), y = trial.suggest_float("y", 0, 1);
+          return std::vector<double>{x + y, 1 - x + y * y};
+        },
+        {.n_trials = 40});
+    std::vector<double> values;
+    for (const auto& trial : s.trials()) values.insert(values.end(), trial.values.begin(), trial.values.end());
+    return values;
+  };
+  EXPECT_EQ(run(1), run(1));
+  EXPECT_NE(run(1), run(2));
 }
 
 }  // namespace levin::tune::testing
