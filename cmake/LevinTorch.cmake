@@ -18,16 +18,22 @@ if(NOT TARGET levin::torch)
   set_property(GLOBAL APPEND PROPERTY LEVIN_TARGETS levin_torch)
 endif()
 
-# torch/torch.h takes half a minute to compile: it is precompiled once, for all targets that ask for it.
-add_library(levin_torch_header OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_header.cpp)
-target_compile_features(levin_torch_header PRIVATE cxx_std_20)
-target_link_libraries(levin_torch_header PRIVATE torch)
-target_precompile_headers(levin_torch_header PRIVATE <torch/torch.h>)
+# Torch headers take half a minute to compile: they are precompiled once, for all targets that ask for them. Reading
+# torch/torch.h back still costs eight seconds a file (its templates are instantiated each time), the few headers that
+# the library itself needs cost four: there are two.
+function(levin_torch_header name)
+  add_library(levin_${name}_header OBJECT ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/torch_header.cpp)
+  target_compile_features(levin_${name}_header PRIVATE cxx_std_20)
+  target_link_libraries(levin_${name}_header PRIVATE torch)
+  target_precompile_headers(levin_${name}_header PRIVATE ${ARGN})
+endfunction()
+levin_torch_header(torch <torch/torch.h>)
+levin_torch_header(module <torch/nn/module.h>)
 
-# levin_use_torch_header(<target>): compiles the target's sources with the precompiled header, save those that get by
-# without the torch:: namespace: they are compiled faster without it.
-function(levin_use_torch_header target)
-  target_precompile_headers(${target} REUSE_FROM levin_torch_header)
+# levin_use_torch_header(<target> torch|module): compiles the target's sources with torch/torch.h or torch/nn/module.h
+# precompiled, save those that get by without either: they are compiled faster without it.
+function(levin_use_torch_header target header)
+  target_precompile_headers(${target} REUSE_FROM levin_${header}_header)
   # The header serves only code compiled with the same flags.
   set_target_properties(${target} PROPERTIES DEFINE_SYMBOL "" POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(${target} PRIVATE -fPIC)

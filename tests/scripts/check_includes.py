@@ -1,5 +1,5 @@
 """Holds the include arrows of docs/architecture.md: which folder of src/levin may include which, and that tune and core
-never see torch. Prints each offence as file:line."""
+never see torch, and torch's umbrella headers stand in levin.h alone. Prints each offence as file:line."""
 import pathlib
 import re
 import sys
@@ -16,6 +16,7 @@ ALLOWED = {
 }
 TOP = {"dist", "report", "app"}  # may include everything below them
 TORCH = re.compile(r'#include\s*[<"](torch|ATen|c10|caffe2)/')
+WHOLE_TORCH = re.compile(r'#include\s*[<"]torch/(torch|all|nn)\.h[>"]')
 OURS = re.compile(r'#include\s*[<"]levin/([a-z0-9_]+)/')
 # The command line starts without LibTorch: only its engine may see the training half.
 APP_WITHOUT_TORCH = {"core", "tune", "app"}
@@ -34,6 +35,9 @@ def main(root):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if torch_free and TORCH.match(line):
                 offences.append(f"{path}:{number}: {folder} must not include torch: {line.strip()}")
+            if WHOLE_TORCH.match(line):
+                offences.append(f"{path}:{number}: torch/torch.h costs half a minute here: include torch/types.h, "
+                                "torch/nn/module.h or the ATen header of what is used")
             match = OURS.match(line)
             if not match or match[1] == folder:
                 continue

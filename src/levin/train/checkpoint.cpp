@@ -3,7 +3,7 @@
 #include <levin/core/error.h>
 #include <levin/train/checkpoint_io/torch_file.h>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <sstream>
 

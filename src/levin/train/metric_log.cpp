@@ -2,7 +2,8 @@
 
 #include <levin/core/error.h>
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cmath>

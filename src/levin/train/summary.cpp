@@ -2,7 +2,6 @@
 
 #include <levin/core/text_table.h>
 
-#include <torch/torch.h>
 
 namespace levin {
 namespace {

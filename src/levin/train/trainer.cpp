@@ -12,6 +12,12 @@
 #include <levin/train/summary.h>
 #include <levin/train/trainer_impl.h>
 
+#include <ATen/Context.h>
+#include <torch/csrc/autograd/anomaly_mode.h>
+#include <torch/cuda.h>
+#include <torch/mps.h>
+#include <torch/utils.h>
+
 #include <algorithm>
 #include <csignal>
 #include <filesystem>

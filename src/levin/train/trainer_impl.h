@@ -5,7 +5,8 @@
 #include <levin/train/progress.h>
 #include <levin/train/trainer.h>
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <array>
 #include <functional>

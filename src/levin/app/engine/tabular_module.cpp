@@ -7,7 +7,7 @@
 #include <levin/optim/sgd.h>
 #include <levin/train/trainer.h>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace levin::app {
 
