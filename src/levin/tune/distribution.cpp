@@ -112,12 +112,12 @@ Distribution::Distribution(Rep rep) : rep_(std::make_shared<const Rep>(std::move
 
 Distribution::Distribution(const FloatDistribution& range) {
   const auto& [low, high, log, step] = range;
-  const std::string seen = range_text(low, high);
+  const auto seen = [&range] { return range_text(range.low, range.high); };  // costs more than the rest
   if (!std::isfinite(low) || !std::isfinite(high)) {
-    throw Error({.what = "the ends of a float range must be finite", .value = seen, .where = {}, .hint = {}});
+    throw Error({.what = "the ends of a float range must be finite", .value = seen(), .where = {}, .hint = {}});
   }
   if (low > high) {
-    throw Error({.what = "a float range needs low <= high", .value = seen, .where = {}, .hint = "swap the two ends"});
+    throw Error({.what = "a float range needs low <= high", .value = seen(), .where = {}, .hint = "swap the two ends"});
   }
   if (log && step) {
     throw Error({.what = "a float range takes log or step, not both",
@@ -126,7 +126,7 @@ Distribution::Distribution(const FloatDistribution& range) {
                  .hint = "drop one of them"});
   }
   if (log && low <= 0) {
-    throw Error({.what = "a logarithmic range needs low > 0", .value = seen, .where = {}, .hint = {}});
+    throw Error({.what = "a logarithmic range needs low > 0", .value = seen(), .where = {}, .hint = {}});
   }
   if (step && !(*step > 0 && std::isfinite(*step))) {
     throw Error(
@@ -139,13 +139,13 @@ Distribution::Distribution(const FloatDistribution& range) {
 
 Distribution::Distribution(const IntDistribution& range) {
   const auto& [low, high, log, step] = range;
-  const std::string seen = range_text(low, high);
-  constexpr std::int64_t largest = std::int64_t{1} << 53;  // parameters are stored as doubles
+  const auto seen = [&range] { return range_text(range.low, range.high); };  // costs more than the rest
+  constexpr std::int64_t largest = std::int64_t{1} << 53;                    // parameters are stored as doubles
   if (low < -largest || high > largest) {
-    throw Error({.what = "an int range must lie within +-2^53", .value = seen, .where = {}, .hint = {}});
+    throw Error({.what = "an int range must lie within +-2^53", .value = seen(), .where = {}, .hint = {}});
   }
   if (low > high) {
-    throw Error({.what = "an int range needs low <= high", .value = seen, .where = {}, .hint = "swap the two ends"});
+    throw Error({.what = "an int range needs low <= high", .value = seen(), .where = {}, .hint = "swap the two ends"});
   }
   if (step <= 0) {
     throw Error(
@@ -158,7 +158,7 @@ Distribution::Distribution(const IntDistribution& range) {
                  .hint = "drop log or step"});
   }
   if (log && low < 1) {
-    throw Error({.what = "a logarithmic int range needs low >= 1", .value = seen, .where = {}, .hint = {}});
+    throw Error({.what = "a logarithmic int range needs low >= 1", .value = seen(), .where = {}, .hint = {}});
   }
   rep_ = std::make_shared<const Rep>(Rep{.kind = Kind::integer,
                                          .low = static_cast<double>(low),

@@ -1,9 +1,13 @@
 #include <levin/tune/pruners/hyperband.h>
 
+#include <levin/tune/samplers/per_study.h>
+
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace levin::tune {
 namespace {
@@ -54,7 +58,13 @@ MaxResource::MaxResource(const char* word) {
           std::string("\"") + word + "\"");
 }
 
-HyperbandPruner::HyperbandPruner(HyperbandPrunerOptions options) : options_(options) {
+struct HyperbandPruner::Lengths {
+  std::mutex mutex;
+  PerStudy<std::optional<std::int64_t>> known;
+};
+
+HyperbandPruner::HyperbandPruner(HyperbandPrunerOptions options)
+    : options_(options), lengths_(std::make_shared<Lengths>()) {
   const auto& most = options.max_resource.steps();
   require(options.min_resource >= 1, "min_resource must be at least 1", std::to_string(options.min_resource));
   require(!most || *most >= options.min_resource, "max_resource must not be below min_resource",
@@ -69,7 +79,12 @@ HyperbandPruner::HyperbandPruner(HyperbandPrunerOptions options) : options_(opti
 
 Grouping HyperbandPruner::grouping(StudyView& study) {
   std::optional<std::int64_t> most = options_.max_resource.steps();
-  if (!most) most = first_length(study.trials());
+  if (!most) {
+    const std::lock_guard lock(lengths_->mutex);
+    auto& known = lengths_->known.of(study);
+    if (!known) known = first_length(study.trials());
+    most = known;
+  }
   if (!most) return {};
   const auto shares =
       bracket_shares(options_.min_resource, std::max(*most, options_.min_resource), options_.reduction_factor);

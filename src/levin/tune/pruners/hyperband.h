@@ -4,8 +4,8 @@
 #include <levin/tune/pruners/successive_halving.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <vector>
 
 namespace levin::tune {
 
@@ -49,7 +49,10 @@ class LEVIN_API HyperbandPruner : public Pruner {
   Grouping grouping(StudyView& study) override;
 
  private:
+  struct Lengths;  // max_resource of the studies seen last, once it is known
+
   HyperbandPrunerOptions options_;
+  std::shared_ptr<Lengths> lengths_;
 };
 
 }  // namespace levin::tune
