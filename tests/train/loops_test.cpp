@@ -358,6 +358,25 @@ struct Manual : Gan {
   int backwards = 0, steps = 0;
 };
 
+TEST(TrainState, IsAValueThatAFitResumesFromInMemory) {
+  Gan whole, first, second, third;
+  Trainer(quiet(4)).fit(whole, batches(4));
+  Trainer trainer(quiet(2));
+  EXPECT_THROW(trainer.state(), Error);
+  trainer.fit(first, batches(4));
+  const TrainState state = trainer.state();
+  Trainer(quiet(4)).fit(second, batches(4), {.state = state});
+  EXPECT_TRUE(torch::equal(second.g, whole.g));
+  EXPECT_TRUE(torch::equal(second.d, whole.d));
+  // Neither the run that it is from nor one that resumed from it has changed it.
+  first.d.data().fill_(7);
+  Trainer again(quiet(4));
+  again.fit(third, batches(4), {.state = state});
+  EXPECT_TRUE(torch::equal(third.d, whole.d));
+  EXPECT_EQ(again.global_step(), 20);
+  EXPECT_THROW(again.fit(third, batches(4), {.ckpt_path = "x.ckpt", .state = state}), Error);
+}
+
 TEST(ManualOptimization, StepsAreCountedAndHaveHooks) {
   Manual net;
   Trainer trainer(quiet(1));

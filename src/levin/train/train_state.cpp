@@ -159,7 +159,50 @@ Tail find_tail(std::string_view name) {
   return Tail::none;
 }
 
+PickleValue with_own_tensors(const PickleValue& value) {
+  if (value.is_tensor()) return value.as_tensor().detach().clone();
+  if (value.is_dict()) {
+    PickleDict copy = value.as_dict();
+    for (auto& entry : copy) entry.second = with_own_tensors(entry.second);
+    return copy;
+  }
+  if (value.is_list() || value.is_tuple()) {
+    PickleList copy = value.as_list();
+    for (PickleValue& item : copy) item = with_own_tensors(item);
+    if (value.is_tuple()) return PickleTuple{std::move(copy)};
+    return copy;
+  }
+  return value;
+}
+
 }  // namespace
+
+TrainState::TrainState(const Checkpoint& checkpoint)
+    : checkpoint_(std::make_shared<const Checkpoint>(with_own_tensors(checkpoint).as_dict())) {}
+
+const Checkpoint& TrainState::checkpoint() const {
+  if (checkpoint_) return *checkpoint_;
+  throw Error({.what = "an undefined TrainState was used",
+               .value = {},
+               .where = {},
+               .hint = "take one with Trainer::state() after a fit has begun"});
+}
+
+void TrainState::save(const std::string& path) const { save_torch_file(path, checkpoint()); }
+
+TrainState TrainState::load(const std::string& path) {
+  TrainState state;
+  state.checkpoint_ = std::make_shared<const Checkpoint>(load_checkpoint(path));
+  return state;
+}
+
+TrainState Trainer::state() const {
+  if (impl_->model) return TrainState(impl_->capture(/*weights_only=*/false));
+  throw Error({.what = "there is no state: the trainer has not run a module",
+               .value = {},
+               .where = {},
+               .hint = "call fit first"});
+}
 
 PickleDict Trainer::Impl::capture(bool weights_only) const {
   PickleDict loops{{"fit_loop", fit_loop(progress)},
@@ -348,7 +391,9 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
     const auto* saved = levin.at("metrics").as_dict().find(name);
     if (!saved) continue;
     std::vector<at::Tensor> tensors;
-    for (const auto& tensor : saved->as_list()) tensors.push_back(tensor.as_tensor().to(device));
+    for (const auto& tensor : saved->as_list())
+      tensors.push_back(
+          tensor.as_tensor().to(device, tensor.as_tensor().scalar_type(), /*non_blocking=*/false, /*copy=*/true));
     metric->load_state(tensors);
   }
   if (const auto* gradients = levin.find("gradients"); gradients && resumed_mid_epoch) {

@@ -299,13 +299,20 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
   }
 
   std::string ckpt_path = fit_options.ckpt_path.empty() ? "" : resolve_ckpt_path(fit_options.ckpt_path);
-  if (ckpt_path.empty() && options.handle_signals && SlurmJob::current())
+  if (ckpt_path.empty() && !fit_options.state && options.handle_signals && SlurmJob::current())
     ckpt_path = last_hpc_checkpoint(options.default_root_dir);
-  PickleDict checkpoint;
-  if (!ckpt_path.empty()) {
-    checkpoint = load_checkpoint(ckpt_path);
-    load_weights(checkpoint, ckpt_path);
-    restore_data(checkpoint);
+  if (!fit_options.ckpt_path.empty() && fit_options.state) {
+    throw Error({.what = "a fit resumes from a file or from a state, not from both",
+                 .value = fit_options.ckpt_path,
+                 .where = "FitOptions",
+                 .hint = "leave out one of the two"});
+  }
+  TrainState from = fit_options.state;
+  const std::string where = from ? "FitOptions::state" : ckpt_path;
+  if (!from && !ckpt_path.empty()) from = TrainState::load(ckpt_path);
+  if (from) {
+    load_weights(from.checkpoint(), where);
+    restore_data(from.checkpoint());
   }
   model->to(device);
   context = Hook::configure_optimizers;
@@ -322,8 +329,8 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
   on_fit_start();
   for (const Logger& logger : loggers) logger->log_hyperparams(model->hparams());
   if (*options.enable_model_summary) console::info(summarize(*model));
-  if (!ckpt_path.empty()) restore(checkpoint, ckpt_path);
-  checkpoint = {};
+  if (from) restore(from.checkpoint(), where);
+  from = {};
   if (epochs_done() && *options.max_epochs > 0 && progress.epoch.current.completed > 0) {
     console::info("nothing to train: max_epochs = " + std::to_string(*options.max_epochs) + " is reached");
   }

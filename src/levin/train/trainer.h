@@ -8,6 +8,7 @@
 #include <levin/train/callbacks/callback.h>
 #include <levin/train/loggers/logger.h>
 #include <levin/train/module.h>
+#include <levin/train/train_state.h>
 #include <levin/train/trainer_options.h>
 
 #include <chrono>
@@ -22,6 +23,7 @@ namespace levin {
 
 struct FitOptions {
   std::string ckpt_path = {};  ///< resume from this file; "last" and "best" are those of the ModelCheckpoint
+  TrainState state = {};       ///< or from this state in memory
 };
 
 struct EvalOptions {
@@ -68,6 +70,9 @@ class LEVIN_API Trainer {
 
   /** Writes the state of the run (or of the last one) in Lightning's checkpoint layout; atomic. */
   void save_checkpoint(const std::string& path, bool weights_only = false);
+
+  /** The state of the run (or of the last one) as a value in memory; throws Error before the first. */
+  TrainState state() const;
 
   /** The latest value logged under `name`; when there is none, throws Error with the nearest name and `wanted_by`. */
   double metric(std::string_view name, std::string_view wanted_by = {}) const;
