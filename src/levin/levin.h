@@ -37,7 +37,9 @@
 #include <levin/train/callbacks/model_checkpoint.h>
 #include <levin/train/callbacks/progress_bar.h>
 #include <levin/train/checkpoint.h>
+#include <levin/train/fabric.h>
 #include <levin/train/loggers/csv_logger.h>
+#include <levin/train/loggers/tensorboard_logger.h>
 #include <levin/train/metrics.h>
 #include <levin/train/module.h>
 #include <levin/train/trainer.h>

@@ -132,6 +132,46 @@ TEST_F(Docs, Training) {
   EXPECT_TRUE(torch::equal(loaded.net->parameters()[0], model.net->parameters()[0]));
 }
 
+struct Logged : Classifier {
+  Logged() { train_acc = register_metric("train_acc", levin::metrics::Accuracy()); }
+
+  torch::Tensor training_step(const levin::Batch& batch, int64_t) override {
+    auto logits = net->forward(batch[0]);
+    auto loss = torch::cross_entropy_loss(logits, batch[1]);
+    train_acc->update(logits, batch[1]);
+    log("loss", loss, {.prog_bar = true, .on_step = true, .on_epoch = true});
+    log_dict({{"acc", train_acc}, {"largest", logits.abs().max()}}, {.on_step = false, .on_epoch = true});
+    return loss;
+  }
+  void on_train_epoch_end() override { log("lr", trainer().optimizer().param_groups()[0].lr); }
+
+  levin::metrics::Accuracy train_acc{nullptr};
+};
+
+struct GradientNormImpl : levin::CallbackImpl {
+  void on_before_optimizer_step(levin::Trainer&, levin::Module& module, levin::optim::Optimizer& optimizer) override {
+    auto sum = torch::zeros({});
+    for (const auto& p : optimizer.parameters()) sum += p.grad().square().sum();
+    module.log("grad_norm", sum.sqrt());
+  }
+};
+using GradientNorm = levin::CallbackHolder<GradientNormImpl>;
+
+TEST_F(Docs, Logging) {
+  auto [train, val] = loaders();
+  Logged model;
+  levin::Trainer trainer({.logger = {levin::CSVLogger({.save_dir = "runs", .name = "digits", .x_axis = levin::XAxis::samples}),
+                                     levin::TensorBoardLogger({.save_dir = "runs", .name = "board"})},
+                          .callbacks = {GradientNorm()},
+                          .max_epochs = 2,
+                          .log_every_n_steps = 10});
+  trainer.fit(model, train, val);
+  std::cout << trainer.metric("loss_epoch") << " " << trainer.metric("val_acc") << '\n';
+  EXPECT_TRUE(std::filesystem::exists("runs/digits/version_0/metrics.csv"));
+  EXPECT_GT(trainer.metric("acc"), 0.1);
+  EXPECT_GT(trainer.metric("grad_norm"), 0);
+}
+
 TEST_F(Docs, PlainLoop) {
   auto [train, val] = loaders();
   torch::nn::Sequential model(torch::nn::Linear(64, 32), torch::nn::ReLU(), torch::nn::Linear(32, 10));

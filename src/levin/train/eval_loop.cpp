@@ -78,12 +78,17 @@ bool Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::span<cons
       }
       dataloader_idx = in_sequence ? static_cast<std::int64_t>(i) : part.dataloader_idx();
       receive(batch);
-      active_log->begin_batch(batch.batch_size());
+      active_log->begin_batch(batch, num_dataloaders > 1 ? std::optional(dataloader_idx) : std::nullopt);
       (this->*start)(batch, batch_idx);
       context = step_hook;
-      step(batch, batch_idx);
+      {
+        const ProfiledAction action(profiler(), step_hook);
+        const Precision::Context forward(options.precision, device.type());
+        step(batch, batch_idx);
+      }
       context = Hook::none;
       (this->*end)(batch, batch_idx);
+      log_eval_step();
     }
   }
   dataloader_idx = 0;
@@ -112,10 +117,12 @@ void Trainer::Impl::run_sanity_check() {
   val_log.clear();
   progress.val_batch = {};
   recent_log = nullptr;
+  active_log = &train_log;
   generator.set_state(rng_state);
 }
 
 void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
+  const ProfiledAction action(profiler(), "run_validation");
   const torch::NoGradGuard no_grad;
   if (fitting && !sanity_checking && !accumulating()) {
     if (model_hooks.has(Hook::on_validation_model_zero_grad)) {
@@ -128,7 +135,7 @@ void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
   const EvalScope scope(*model, model_hooks, Hook::on_validation_model_eval, &Module::on_validation_model_eval,
                         Hook::on_validation_model_train, &Module::on_validation_model_train);
   active_log = &val_log;
-  val_log.begin_batch(1);
+  val_log.end_batches();
   progress.val_batch.reset_current();
   on_validation_start();
   on_validation_epoch_start();
@@ -140,8 +147,8 @@ void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
         progress.val_batch.increment_processed();
         progress.val_batch.increment_completed();
       });
+  val_log.end_batches();
   if (!complete) return val_log.drop_epoch();
-  val_log.begin_batch(1);
   on_validation_epoch_end();
   val_log.finish_epoch();
   recent_log = &val_log;
@@ -162,7 +169,7 @@ void Trainer::Impl::run_test(DataLoader& loader, std::span<const std::int64_t> b
     model->test_step(batch, batch_idx, dataloader_idx);
   });
   if (!complete) return test_log.clear();
-  test_log.begin_batch(1);
+  test_log.end_batches();
   on_test_epoch_end();
   test_log.finish_epoch();
   recent_log = &test_log;

@@ -38,6 +38,7 @@ void Trainer::Impl::run_fit() {
 }
 
 void Trainer::Impl::run_epoch() {
+  const ProfiledAction epoch_action(profiler(), "run_training_epoch");
   active_log = &train_log;
   skip_epoch = false;
   if (resumed_mid_epoch) {
@@ -60,13 +61,18 @@ void Trainer::Impl::run_epoch() {
 
   Batch batch;
   const auto leaves_early = [&] { return stop_now() || steps_done() || time_is_up(); };
-  while (!progress.is_last_batch && !leaves_early() && train_loader.next(batch)) {
+  const auto next = [&] {
+    const ProfiledAction action(profiler(), "train_dataloader_next");
+    return train_loader.next(batch);
+  };
+  while (!progress.is_last_batch && !leaves_early() && next()) {
+    const ProfiledAction batch_action(profiler(), "run_training_batch");
     const std::int64_t batch_idx = progress.batch.current.ready;
     progress.batch.increment_ready();
     progress.is_last_batch = batch_idx + 1 == num_training_batches || (!train_length_known && train_loader.at_end());
     dataloader_idx = train_loader.dataloader_idx();
     receive(batch);
-    train_log.begin_batch(batch.batch_size());
+    train_log.begin_batch(batch);
 
     on_train_batch_start(batch, batch_idx);
     if (skip_epoch) break;
@@ -92,7 +98,7 @@ void Trainer::Impl::finish_batch(std::int64_t batch_idx) {
   if (pending == Tail::batch) {
     progress.batch.increment_completed();
     if (last_batch_stepped && options.log_every_n_steps > 0 &&
-        (progress.batches_that_stepped + 1) % options.log_every_n_steps == 0) {
+        ((progress.batches_that_stepped + 1) % options.log_every_n_steps == 0 || should_stop)) {
       log_to_loggers(train_log.step_values(/*for_logger=*/true), progress.batches_that_stepped);
     }
     pending = validation_due(batch_idx) ? Tail::validation : Tail::after_validation;
@@ -134,7 +140,7 @@ bool Trainer::Impl::validation_due(std::int64_t batch_idx) const {
 
 void Trainer::Impl::finish_epoch() {
   progress.epoch.increment_processed();
-  train_log.begin_batch(1);
+  train_log.end_batches();
   MetricValues logged;
   const auto reduce = [&] {
     train_log.finish_epoch();

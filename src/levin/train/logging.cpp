@@ -13,38 +13,92 @@ void warn_no_trainer(std::string_view name) {
   console::warn_once("log(\"" + std::string(name) + "\") has no effect: the module is not in a Trainer's run");
 }
 
+void warn_barebones(std::string_view name) {
+  console::warn_once("log(\"" + std::string(name) + "\") has no effect: the Trainer is barebones");
+}
+
 }  // namespace
 
 void Module::log(std::string_view name, const torch::Tensor& value, const LogOptions& options) {
   if (!trainer_) return warn_no_trainer(name);
   Trainer::Impl& run = *trainer_->impl_;
+  if (run.options.barebones) return warn_barebones(name);
   run.active_log->log(name, value, options, run.context);
 }
 
 void Module::log(std::string_view name, double value, const LogOptions& options) {
   if (!trainer_) return warn_no_trainer(name);
   Trainer::Impl& run = *trainer_->impl_;
+  if (run.options.barebones) return warn_barebones(name);
   run.active_log->log(name, value, options, run.context);
 }
 
 void Module::log(std::string_view name, const metrics::Metric& metric, const LogOptions& options) {
   if (!trainer_) return warn_no_trainer(name);
+  const bool known =
+      std::ranges::any_of(metrics_, [&](const auto& registered) { return registered.second.impl() == metric.impl(); });
+  if (!known) {
+    throw Error({.what = "log(\"" + std::string(name) + "\") was given a metric that the module does not know",
+                 .value = {},
+                 .where = {},
+                 .hint = "checkpoints must keep its state: make it with register_metric(\"" + std::string(name) +
+                         "\", ...) in the module's constructor"});
+  }
   Trainer::Impl& run = *trainer_->impl_;
+  if (run.options.barebones) return warn_barebones(name);
   run.active_log->log(name, metric, options, run.context);
 }
 
-void Trainer::Impl::log_to_loggers(const MetricValues& values, std::int64_t step) {
-  if (values.empty()) return;
-  const std::int64_t epoch = std::max<std::int64_t>(progress.epoch.current.ready - 1, 0);
-  for (const Logger& logger : loggers) logger->log_metrics(values, epoch, step);
+void Module::log_dict(std::initializer_list<std::pair<std::string_view, LogValue>> values, const LogOptions& options) {
+  for (const auto& [name, value] : values) {
+    value.visit([&](const auto& held) { log(name, held, options); });
+  }
+}
+
+void Module::log_dict(const std::vector<std::pair<std::string, LogValue>>& values, const LogOptions& options) {
+  for (const auto& [name, value] : values) {
+    value.visit([&](const auto& held) { log(name, held, options); });
+  }
+}
+
+LogPoint Trainer::log_point() const {
+  return {.step = impl_->progress.batches_that_stepped,
+          .epoch = std::max<std::int64_t>(impl_->progress.epoch.current.ready - 1, 0),
+          .batches = impl_->progress.batch.total.ready,
+          .samples = impl_->train_log.samples(),
+          .seconds = training_time().count()};
+}
+
+void Trainer::Impl::log_to_loggers(MetricValues values, std::int64_t step) {
+  if (values.empty() || loggers.empty()) return;
+  LogPoint point = self.log_point();
+  point.step = step;
+  // As in Lightning, a metric called "step" is the place on the axis, and the row then belongs to no epoch.
+  const auto own_step = std::ranges::find(values, "step", &MetricValues::value_type::first);
+  if (own_step != values.end()) {
+    point.step = static_cast<std::int64_t>(own_step->second);
+    point.epoch.reset();
+    values.erase(own_step);
+  }
+  for (const Logger& logger : loggers) logger->log_metrics(values, point);
+}
+
+// Evaluation gives its step values to the loggers at every batch, counted by loader and belonging to no epoch.
+void Trainer::Impl::log_eval_step() {
+  if (sanity_checking || loggers.empty() || !active_log->has_step_values()) return;
+  LogPoint point = self.log_point();
+  point.step = active_log->batch_number();
+  point.epoch.reset();
+  const MetricValues values = active_log->batch_step_values();
+  for (const Logger& logger : loggers) logger->log_metrics(values, point);
 }
 
 std::optional<double> Trainer::Impl::find_metric(std::string_view name) const {
-  for (const MetricLog* log : {static_cast<const MetricLog*>(recent_log), &train_log, &val_log, &test_log}) {
-    if (!log) continue;
-    if (const auto value = log->find(name)) return value;
+  const MetricLog* latest = nullptr;
+  for (const MetricLog* log : {&train_log, &val_log, &test_log}) {
+    if (log->written(name) > (latest ? latest->written(name) : 0)) latest = log;
   }
-  return std::nullopt;
+  return latest ? latest->find(name) : std::nullopt;
 }
 
 std::vector<std::string> Trainer::Impl::metric_names() const {
@@ -72,11 +126,33 @@ Map Trainer::callback_metrics() const {
   return metrics;
 }
 
+namespace {
+
+// Values of several logs by name, the later log's last.
+MetricValues merged(std::initializer_list<MetricValues> parts) {
+  MetricValues all;
+  for (const MetricValues& part : parts) {
+    for (const auto& value : part) {
+      const auto known = std::ranges::find(all, value.first, &MetricValues::value_type::first);
+      if (known == all.end()) {
+        all.push_back(value);
+      } else {
+        known->second = value.second;
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
 MetricValues Trainer::progress_bar_metrics() const {
   if (impl_->active_log == &impl_->test_log) return impl_->test_log.progress_bar_values();
-  MetricValues values = impl_->train_log.progress_bar_values();
-  for (auto& value : impl_->val_log.progress_bar_values()) values.push_back(std::move(value));
-  return values;
+  return merged({impl_->train_log.progress_bar_values(), impl_->val_log.progress_bar_values()});
+}
+
+MetricValues Trainer::logged_metrics() const {
+  return merged({impl_->train_log.logged_values(), impl_->val_log.logged_values(), impl_->test_log.logged_values()});
 }
 
 }  // namespace levin

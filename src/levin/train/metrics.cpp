@@ -25,6 +25,17 @@ void check_same_shape(const char* metric, const at::Tensor& preds, const at::Ten
                .hint = "squeeze or reshape one of them first: broadcasting would compare the wrong pairs"});
 }
 
+at::Tensor not_a_number() { return torch::full({}, std::numeric_limits<double>::quiet_NaN(), torch::kDouble); }
+
+// Double precision where the device has it.
+at::ScalarType widest(const at::Tensor& tensor) { return tensor.is_mps() ? at::kFloat : at::kDouble; }
+
+at::Tensor r2(const at::Tensor& sums) {
+  if (!sums.defined()) return not_a_number();
+  const at::Tensor total = sums[2] - sums[1].square() / sums[0];
+  return 1 - sums[3] / total;
+}
+
 }  // namespace
 
 MetricImpl::~MetricImpl() = default;
@@ -33,16 +44,22 @@ void SumMetricImpl::add(const at::Tensor& sum, std::int64_t count) {
   const at::Tensor detached = sum.detach();
   sum_ = sum_.defined() ? sum_ + detached : detached;
   count_ += count;
+  batch_sum_ = detached;
+  batch_count_ = count;
 }
 
-at::Tensor SumMetricImpl::compute() const {
-  if (count_ == 0) return torch::full({}, std::numeric_limits<double>::quiet_NaN(), torch::kDouble);
-  return sum_.to(torch::kDouble) / static_cast<double>(count_);
+at::Tensor SumMetricImpl::value(const at::Tensor& sum, std::int64_t count) const {
+  if (count == 0) return not_a_number();
+  return from_mean(sum.to(widest(sum)) / static_cast<double>(count));
 }
+
+at::Tensor SumMetricImpl::compute() const { return value(sum_, count_); }
+at::Tensor SumMetricImpl::batch_value() const { return value(batch_sum_, batch_count_); }
 
 void SumMetricImpl::reset() {
   sum_.reset();
-  count_ = 0;
+  batch_sum_.reset();
+  count_ = batch_count_ = 0;
 }
 
 std::vector<at::Tensor> SumMetricImpl::state() const {
@@ -52,6 +69,8 @@ std::vector<at::Tensor> SumMetricImpl::state() const {
 void SumMetricImpl::load_state(const std::vector<at::Tensor>& state) {
   count_ = state.at(1).item<std::int64_t>();
   sum_ = count_ == 0 ? at::Tensor() : state.at(0).clone();
+  batch_sum_ = sum_;
+  batch_count_ = count_;
 }
 
 void AccuracyImpl::update(const at::Tensor& preds, const at::Tensor& target) {
@@ -80,7 +99,7 @@ void MeanSquaredErrorImpl::update(const at::Tensor& preds, const at::Tensor& tar
   add((preds - target).square().sum(torch::kDouble), target.numel());
 }
 
-at::Tensor RootMeanSquaredErrorImpl::compute() const { return MeanSquaredErrorImpl::compute().sqrt(); }
+at::Tensor RootMeanSquaredErrorImpl::from_mean(const at::Tensor& mean) const { return mean.sqrt(); }
 
 void MeanAbsoluteErrorImpl::update(const at::Tensor& preds, const at::Tensor& target) {
   check_same_shape("MeanAbsoluteError", preds, target);
@@ -93,15 +112,16 @@ void R2ScoreImpl::update(const at::Tensor& preds, const at::Tensor& target) {
   const at::Tensor sums = torch::stack(
       {torch::full_like(y.sum(), static_cast<double>(y.numel())), y.sum(), y.square().sum(), residual.square().sum()});
   sums_ = sums_.defined() ? sums_ + sums : sums;
+  batch_sums_ = sums;
 }
 
-at::Tensor R2ScoreImpl::compute() const {
-  if (!sums_.defined()) return torch::full({}, std::numeric_limits<double>::quiet_NaN(), torch::kDouble);
-  const at::Tensor total = sums_[2] - sums_[1].square() / sums_[0];
-  return 1 - sums_[3] / total;
-}
+at::Tensor R2ScoreImpl::compute() const { return r2(sums_); }
+at::Tensor R2ScoreImpl::batch_value() const { return r2(batch_sums_); }
 
-void R2ScoreImpl::reset() { sums_.reset(); }
+void R2ScoreImpl::reset() {
+  sums_.reset();
+  batch_sums_.reset();
+}
 
 std::vector<at::Tensor> R2ScoreImpl::state() const {
   return {sums_.defined() ? sums_.clone() : torch::zeros({0}, torch::kDouble)};

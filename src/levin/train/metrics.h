@@ -19,6 +19,8 @@ class LEVIN_API MetricImpl {
   virtual ~MetricImpl();
   /** The metric over everything since the last reset: a tensor with one element; NaN before any update. */
   virtual at::Tensor compute() const = 0;
+  /** The metric over the last update alone, for step values; undefined where a metric has no such thing. */
+  virtual at::Tensor batch_value() const { return {}; }
   virtual void reset() = 0;
   /** The tensors that make up the state, for checkpoints; `load_state` takes what `state` returned. */
   virtual std::vector<at::Tensor> state() const = 0;
@@ -44,6 +46,7 @@ class LEVIN_API Metric {
 class LEVIN_API SumMetricImpl : public MetricImpl {
  public:
   at::Tensor compute() const override;
+  at::Tensor batch_value() const override;
   void reset() override;
   std::vector<at::Tensor> state() const override;
   void load_state(const std::vector<at::Tensor>& state) override;
@@ -51,10 +54,14 @@ class LEVIN_API SumMetricImpl : public MetricImpl {
  protected:
   /** Adds a batch: `sum` of the statistic over `count` samples. */
   void add(const at::Tensor& sum, std::int64_t count);
+  /** The metric's value from the mean of the statistic: by default the mean itself. */
+  virtual at::Tensor from_mean(const at::Tensor& mean) const { return mean; }
 
  private:
-  at::Tensor sum_;
-  std::int64_t count_ = 0;
+  at::Tensor value(const at::Tensor& sum, std::int64_t count) const;
+
+  at::Tensor sum_, batch_sum_;
+  std::int64_t count_ = 0, batch_count_ = 0;
 };
 
 struct AccuracyOptions {
@@ -84,8 +91,8 @@ class LEVIN_API MeanSquaredErrorImpl : public SumMetricImpl {
 
 /** Root of the mean squared difference over all elements. `update(preds, target)`: shapes must be equal. */
 class LEVIN_API RootMeanSquaredErrorImpl : public MeanSquaredErrorImpl {
- public:
-  at::Tensor compute() const override;
+ protected:
+  at::Tensor from_mean(const at::Tensor& mean) const override;
 };
 
 /** Mean of absolute differences over all elements. `update(preds, target)`: shapes must be equal. */
@@ -99,12 +106,13 @@ class LEVIN_API R2ScoreImpl : public MetricImpl {
  public:
   void update(const at::Tensor& preds, const at::Tensor& target);
   at::Tensor compute() const override;
+  at::Tensor batch_value() const override;
   void reset() override;
   std::vector<at::Tensor> state() const override;
   void load_state(const std::vector<at::Tensor>& state) override;
 
  private:
-  at::Tensor sums_;  // [4]: count, sum of y, sum of y^2, sum of squared residuals
+  at::Tensor sums_, batch_sums_;  // [4]: count, sum of y, sum of y^2, sum of squared residuals
 };
 
 /** Typed handle: constructed from the metric's options, reached with `->`. */

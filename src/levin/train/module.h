@@ -18,6 +18,7 @@
 #include <concepts>
 #include <exception>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -139,8 +140,14 @@ class LEVIN_API Module : public torch::nn::Module {
   /** Logs a scalar under `name`; the options' defaults depend on the hook (see LogOptions). */
   void log(std::string_view name, const torch::Tensor& value, const LogOptions& options = {});
   void log(std::string_view name, double value, const LogOptions& options = {});
-  /** Logs a metric object: computed and reset at the end of the epoch. */
+  /**
+   * Logs a metric object that was registered (register_metric): its value for the batch on_step, its value over the
+   * epoch on_epoch; it is reset at the end of the epoch.
+   */
   void log(std::string_view name, const metrics::Metric& metric, const LogOptions& options = {});
+  /** Logs several values with the same options: `log_dict({{"loss", loss}, {"acc", acc}})`. */
+  void log_dict(std::initializer_list<std::pair<std::string_view, LogValue>> values, const LogOptions& options = {});
+  void log_dict(const std::vector<std::pair<std::string, LogValue>>& values, const LogOptions& options = {});
 
   /** Keeps hyperparameters with the model: saved in checkpoints and given to loggers. Merges into earlier ones. */
   void save_hyperparameters(const Map& hparams);

@@ -25,6 +25,8 @@ Trainer::Impl::Window Trainer::Impl::window_of(std::int64_t batch_idx) const {
 void Trainer::Impl::train_batch(const Batch& batch, std::int64_t batch_idx) {
   if (!model->automatic_optimization() || !optimizers.defined()) {
     context = Hook::training_step;
+    const ProfiledAction action(profiler(), Hook::training_step);
+    const Precision::Context forward(options.precision, device.type());
     model->training_step(batch, batch_idx, 0);
     context = Hook::none;
     return;
@@ -55,8 +57,14 @@ void Trainer::Impl::optimize(std::int64_t index, const Batch& batch, std::int64_
 void Trainer::Impl::compute_gradients(std::int64_t index, const Batch& batch, std::int64_t batch_idx,
                                       const Window& window) {
   context = Hook::training_step;
-  torch::Tensor loss = model->training_step(batch, batch_idx, index);
+  torch::Tensor loss;
+  {
+    const ProfiledAction action(profiler(), Hook::training_step);
+    const Precision::Context forward(options.precision, device.type());
+    loss = model->training_step(batch, batch_idx, index);
+  }
   context = Hook::none;
+  loss_missing = !loss.defined();
   if (loss.defined() && loss.numel() != 1) {
     throw Error({.what = "training_step must return a loss with one element",
                  .value = "a tensor of " + std::to_string(loss.numel()) + " elements",
@@ -109,15 +117,19 @@ void Trainer::Impl::forget_gradients() {
   for (std::int64_t i = 0; i < optimizers.size(); ++i) optimizers.optimizer(i).zero_grad();
 }
 
-void Trainer::Impl::backward(const torch::Tensor& loss) {
+void Trainer::Impl::backward(const torch::Tensor& unscaled) {
+  const torch::Tensor loss = options.precision.scale(unscaled);
   call_callbacks(Hook::on_before_backward, &CallbackImpl::on_before_backward, loss);
   call_module(Hook::on_before_backward, &Module::on_before_backward, loss);
-  if (model_hooks.has(Hook::backward)) {
-    context = Hook::backward;
-    model->backward(loss);
-  } else {
-    context = Hook::none;
-    loss.backward();
+  {
+    const ProfiledAction action(profiler(), Hook::backward);
+    if (model_hooks.has(Hook::backward)) {
+      context = Hook::backward;
+      model->backward(loss);
+    } else {
+      context = Hook::none;
+      loss.backward();
+    }
   }
   on_after_backward();
 }
@@ -125,6 +137,9 @@ void Trainer::Impl::backward(const torch::Tensor& loss) {
 void Trainer::Impl::update_parameters(std::int64_t index) {
   optim::Optimizer& optimizer = optimizers.optimizer(index);
   const bool automatic = model->automatic_optimization();
+  // As in Lightning, a scaler has nothing to do where the window's last batch had no loss: the step is left out.
+  const bool steps_scaled = !options.precision.has_scaler() || !automatic || !loss_missing;
+  if (steps_scaled) options.precision.unscale(optimizer);
   call_callbacks(Hook::on_before_optimizer_step, &CallbackImpl::on_before_optimizer_step, optimizer);
   call_module(Hook::on_before_optimizer_step, &Module::on_before_optimizer_step, optimizer);
   if (automatic && model_hooks.has(Hook::configure_gradient_clipping)) {
@@ -136,7 +151,10 @@ void Trainer::Impl::update_parameters(std::int64_t index) {
   context = automatic ? Hook::none : Hook::training_step;
   Progress& steps = automatic ? progress.optimizer_step : progress.manual_step;
   steps.increment_ready();
-  optimizer.step();
+  if (steps_scaled) {
+    const ProfiledAction action(profiler(), Hook::optimizer_step);
+    options.precision.step(optimizer);
+  }
   steps.increment_completed();
 }
 

@@ -135,6 +135,7 @@ std::vector<std::int64_t> Trainer::Impl::eval_limits(const DataLoader& loader, c
 }
 
 void Trainer::Impl::receive(Batch& batch) {
+  if (options.precision.converts()) batch = options.precision.convert_input(std::move(batch));
   if (!transfers_by_hook) {
     if (!device.is_cpu()) batch = batch.to(device, /*non_blocking=*/true);
     return;

@@ -92,7 +92,16 @@ FitProgress read_fit_loop(const PickleDict& loop) {
 
 PickleValue optional_bool(const std::optional<bool>& value) { return value ? PickleValue(*value) : PickleValue(); }
 
-PickleList log_state(const MetricLog& log) {
+using RegisteredMetrics = std::vector<std::pair<std::string, metrics::Metric>>;
+
+PickleValue metric_name(const metrics::Metric& metric, const RegisteredMetrics& registered) {
+  for (const auto& [name, known] : registered) {
+    if (metric && known.impl() == metric.impl()) return name;
+  }
+  return {};
+}
+
+PickleList log_state(const MetricLog& log, const RegisteredMetrics& registered) {
   PickleList slots;
   for (const auto& s : log.state()) {
     slots.push_back(PickleDict{{"name", s.name},
@@ -107,12 +116,15 @@ PickleList log_state(const MetricLog& log) {
                                {"last", s.last},
                                {"has_last", s.has_last},
                                {"touched", s.touched},
+                               {"add_dataloader_idx", s.options.add_dataloader_idx},
+                               {"dataloader_idx", s.dataloader_idx},
+                               {"metric", metric_name(s.metric, registered)},
                                {"epoch_value", s.epoch_value ? PickleValue(*s.epoch_value) : PickleValue()}});
   }
   return slots;
 }
 
-std::vector<MetricLog::SlotState> read_log_state(const PickleList& slots) {
+std::vector<MetricLog::SlotState> read_log_state(const PickleList& slots, const RegisteredMetrics& registered) {
   std::vector<MetricLog::SlotState> state;
   for (const auto& slot : slots) {
     const PickleDict& d = slot.as_dict();
@@ -121,6 +133,13 @@ std::vector<MetricLog::SlotState> read_log_state(const PickleList& slots) {
     };
     const Hook hook = find_hook(d.at("hook").as_string());
     const std::int64_t reduce = d.at("reduce_fx").as_int();
+    metrics::Metric metric;
+    if (const PickleValue* name = d.find("metric"); name && name->is_string()) {
+      for (const auto& [known, object] : registered) {
+        if (known == name->as_string()) metric = object;
+      }
+    }
+    const PickleValue *index = d.find("dataloader_idx"), *add_index = d.find("add_dataloader_idx");
     if (hook == Hook::none || reduce < 0 || reduce > static_cast<std::int64_t>(Reduce::max)) continue;
     state.push_back(
         {.name = d.at("name").as_string(),
@@ -129,13 +148,16 @@ std::vector<MetricLog::SlotState> read_log_state(const PickleList& slots) {
                      .logger = d.at("logger").as_bool(),
                      .on_step = flag("on_step"),
                      .on_epoch = flag("on_epoch"),
-                     .reduce_fx = static_cast<Reduce>(reduce)},
+                     .reduce_fx = static_cast<Reduce>(reduce),
+                     .add_dataloader_idx = !add_index || add_index->as_bool()},
+         .dataloader_idx = index ? index->as_int() : -1,
          .accumulated = d.at("accumulated").as_double(),
          .weight = d.at("weight").as_double(),
          .last = d.at("last").as_double(),
          .has_last = d.at("has_last").as_bool(),
          .touched = d.at("touched").as_bool(),
-         .epoch_value = d.at("epoch_value").is_none() ? std::optional<double>() : d.at("epoch_value").as_double()});
+         .epoch_value = d.at("epoch_value").is_none() ? std::optional<double>() : d.at("epoch_value").as_double(),
+         .metric = metric});
   }
   return state;
 }
@@ -229,6 +251,7 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
         callback_states[callback->state_key()] = PickleValue(saved);
     }
     state["callbacks"] = std::move(callback_states);
+    if (options.precision.has_scaler()) state[Precision::state_key] = PickleValue(options.precision.state_dict());
     PickleList optimizer_states, schedulers;
     for (std::int64_t i = 0; i < optimizers.size(); ++i)
       optimizer_states.push_back(optimizer_state_to_pickle(optimizers.optimizer(i).state_dict()));
@@ -254,8 +277,12 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     own["pending"] = tail_name(pending);
     own["last_batch_stepped"] = last_batch_stepped;
     own["training_time"] = self.training_time().count();
-    own["train_log"] = log_state(train_log);
-    own["val_log"] = log_state(val_log);
+    own["samples"] = train_log.samples();
+    PickleList logger_states;
+    for (const Logger& logger : loggers) logger_states.push_back(PickleValue(logger->state_dict()));
+    own["loggers"] = std::move(logger_states);
+    own["train_log"] = log_state(train_log, model->registered_metrics());
+    own["val_log"] = log_state(val_log, model->registered_metrics());
     PickleDict metric_states;
     for (const auto& [name, metric] : model->registered_metrics()) {
       PickleList tensors;
@@ -347,6 +374,9 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
                  .hint = "return the same ones as in the run that is resumed"});
   }
   progress = read_fit_loop(loops->as_dict().at("fit_loop").as_dict());
+  if (const auto* scaler = state.find(Precision::state_key)) {
+    options.precision.load_state_dict(scaler->to_value().as_map());
+  }
   if (*options.max_epochs >= 0 && progress.epoch.current.completed > *options.max_epochs) {
     throw Error({.what = "the checkpoint is past max_epochs = " + std::to_string(*options.max_epochs),
                  .value = std::to_string(progress.epoch.current.completed) + " epochs done",
@@ -385,8 +415,14 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
   pending = find_tail(levin.at("pending").as_string());
   if (const auto* epoch = levin.find("train_loaded_epoch")) train_loaded_epoch = epoch->as_int();
   if (const auto* epoch = levin.find("val_loaded_epoch")) val_loaded_epoch = epoch->as_int();
-  train_log.load_state(read_log_state(levin.at("train_log").as_list()));
-  val_log.load_state(read_log_state(levin.at("val_log").as_list()));
+  if (const auto* samples = levin.find("samples")) train_log.set_samples(samples->as_int());
+  if (const auto* saved = levin.find("loggers"); saved && saved->as_list().size() == loggers.size()) {
+    for (std::size_t i = 0; i < loggers.size(); ++i) {
+      loggers[i]->load_state_dict(saved->as_list()[i].to_value().as_map());
+    }
+  }
+  train_log.load_state(read_log_state(levin.at("train_log").as_list(), model->registered_metrics()));
+  val_log.load_state(read_log_state(levin.at("val_log").as_list(), model->registered_metrics()));
   for (const auto& [name, metric] : model->registered_metrics()) {
     const auto* saved = levin.at("metrics").as_dict().find(name);
     if (!saved) continue;

@@ -4,6 +4,7 @@
 #include <levin/core/error.h>
 #include <levin/core/interrupt.h>
 #include <levin/core/text_table.h>
+#include <levin/train/accelerator.h>
 #include <levin/train/callbacks/model_checkpoint.h>
 #include <levin/train/callbacks/progress_bar.h>
 #include <levin/train/checkpoint.h>
@@ -30,29 +31,6 @@ namespace {
 
 [[noreturn]] void throw_option(const std::string& what, const std::string& value, const std::string& hint) {
   throw Error({.what = what, .value = value, .where = "TrainerOptions", .hint = hint});
-}
-
-torch::Device choose_device(const TrainerOptions& options) {
-  static const std::vector<std::string> known{"auto", "cpu", "cuda", "gpu", "mps"};
-  const std::string& name = options.accelerator;
-  if (std::find(known.begin(), known.end(), name) == known.end()) {
-    throw_option("unknown accelerator", "\"" + name + "\"", did_you_mean(name, known));
-  }
-  const bool cuda = torch::cuda::is_available();
-  if (name == "cpu" || (name == "auto" && !cuda && !torch::mps::is_available())) return torch::kCPU;
-  if (name == "mps" || (name == "auto" && !cuda)) {
-    if (torch::mps::is_available()) return torch::kMPS;
-    throw_option("no Metal device is available", "accelerator = \"mps\"", "use \"cpu\" or \"auto\"");
-  }
-  const auto count = static_cast<std::int64_t>(torch::cuda::device_count());
-  if (!cuda)
-    throw_option("no CUDA device is available", "accelerator = \"" + name + "\"",
-                 "use \"cpu\" or \"auto\", or a CUDA build of LibTorch");
-  if (options.device < 0 || options.device >= count) {
-    throw_option("device must be the index of a GPU, below " + std::to_string(count), std::to_string(options.device),
-                 "");
-  }
-  return {torch::kCUDA, static_cast<c10::DeviceIndex>(options.device)};
 }
 
 /** Determinism, cuDNN's search and anomaly detection for the length of a run. */
@@ -98,7 +76,7 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options)
     : self(trainer), options(std::move(trainer_options)) {
   apply_environment(options);
   check(options);
-  device = choose_device(options);
+  device = choose_device(options.accelerator, options.device, "TrainerOptions");
   if (options.fast_dev_run > 0) {
     const Limit few = count(options.fast_dev_run);
     options.limit_train_batches = options.limit_val_batches = options.limit_test_batches =
@@ -216,6 +194,7 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
   interrupted_checkpoint.clear();
   active_log = fitting ? &train_log : stage == Stage::validate ? &val_log : &test_log;
   try {
+    if (profiler()) profiler()->begin_run();
     begin_run(stage);
     if (fitting || !options.inference_mode) {
       const torch::AutoGradMode mode(fitting);
@@ -229,6 +208,7 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
     call_module(Hook::teardown, &Module::teardown, stage);
     context = Hook::none;
     for (const Logger& logger : loggers) logger->finalize("success");
+    if (profiler()) profiler()->end_run(log_dir());
   } catch (...) {
     end_in_error(std::current_exception());
     throw;
@@ -260,6 +240,7 @@ void Trainer::Impl::begin_run(Stage stage) {
     model->configure_model();
   }
   context = Hook::none;
+  options.precision.convert_module(*model);  // before any weights are loaded
 }
 
 void Trainer::Impl::end_in_error(std::exception_ptr error) {
@@ -283,6 +264,7 @@ void Trainer::Impl::end_in_error(std::exception_ptr error) {
   if (data) quietly([&] { data->on_exception(error); });
   if (model_hooks.has(Hook::on_exception)) quietly([&] { model->on_exception(error); });
   for (const Logger& logger : loggers) quietly([&] { logger->finalize("failed"); });
+  if (profiler()) quietly([&] { profiler()->end_run(log_dir()); });
   context = Hook::none;
 }
 
@@ -386,9 +368,7 @@ Map Trainer::Impl::evaluate(Stage stage, const EvalOptions& eval_options) {
   }
   Map results;
   if (interrupted) return results;
-  for (const auto& name : metric_names()) {
-    if (const auto value = log.find(name)) results[name] = *value;
-  }
+  for (const auto& [name, value] : log.logged_epoch_values()) results[name] = value;
   if (eval_options.verbose && !results.empty()) {
     TextTable table({std::string(testing ? "test" : "validation") + " metric", "value"});
     for (const auto& [name, value] : results) table.add_row({name, format_metric(value.as_double())});

@@ -79,6 +79,8 @@ class LEVIN_API Trainer {
   std::optional<double> find_metric(std::string_view name) const;
   /** All metrics logged so far by name. */
   Map callback_metrics() const;
+  /** The latest values that `log` gave to the loggers. */
+  MetricValues logged_metrics() const;
   /** What the progress bar shows beside the counts. */
   MetricValues progress_bar_metrics() const;
 
@@ -108,6 +110,8 @@ class LEVIN_API Trainer {
   /** The checkpoint that was saved when a signal ended the run; "" when none was. */
   const std::string& interrupted_checkpoint() const;
   std::chrono::duration<double> training_time() const;
+  /** Where the run is now, for rows given to a logger. */
+  LogPoint log_point() const;
 
   const TrainerOptions& options() const;
   torch::Device device() const;

@@ -82,6 +82,7 @@ struct Trainer::Impl {
   bool resumed = false;
   Tail pending = Tail::none;
   bool last_batch_stepped = false;
+  bool loss_missing = false;  // training_step returned none for the last batch
   std::int64_t toggled = -1;  // the optimizer whose parameters alone require grad
   std::vector<std::pair<at::Tensor, bool>> toggled_flags;
   std::chrono::duration<double> time_before{0};  // of the runs that this one resumes
@@ -89,7 +90,8 @@ struct Trainer::Impl {
   std::chrono::steady_clock::time_point last_validation;
 
   // Logging.
-  MetricLog train_log, val_log, test_log;
+  LogClock log_clock = 0;
+  MetricLog train_log{log_clock, /*training=*/true}, val_log{log_clock, false}, test_log{log_clock, false};
   MetricLog* active_log = nullptr;  // of the stage under way
   MetricLog* recent_log = nullptr;  // of the epoch that ended last
   Hook context = Hook::none;        // who calls `log` now
@@ -164,7 +166,9 @@ struct Trainer::Impl {
   void restore_data(const PickleDict& state);
 
   // --- logging ---
-  void log_to_loggers(const MetricValues& values, std::int64_t step);
+  ProfilerImpl* profiler() const { return options.profiler.get(); }
+  void log_to_loggers(MetricValues values, std::int64_t step);
+  void log_eval_step();
   std::optional<double> find_metric(std::string_view name) const;
   std::vector<std::string> metric_names() const;
   std::string log_dir() const;
@@ -174,6 +178,7 @@ struct Trainer::Impl {
   void call_callbacks(Hook hook, void (CallbackImpl::*method)(Trainer&, Module&, P...), A&&... args) {
     for (CallbackImpl* callback : hooked[static_cast<std::size_t>(hook)]) {
       context = hook;
+      const ProfiledAction action(profiler(), hook);
       (callback->*method)(self, *model, args...);
     }
   }
@@ -181,6 +186,7 @@ struct Trainer::Impl {
   void call_module(Hook hook, void (Module::*method)(P...), A&&... args) {
     if (!model_hooks.has(hook)) return;
     context = hook;
+    const ProfiledAction action(profiler(), hook);
     (model->*method)(args...);
   }
 #define LEVIN_HOOK(name)                             \

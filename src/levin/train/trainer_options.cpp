@@ -54,6 +54,7 @@ void check_barebones(const TrainerOptions& o) {
   refuse(o.num_sanity_val_steps.value_or(0) != 0, "num_sanity_val_steps");
   refuse(o.fast_dev_run > 0, "fast_dev_run");
   refuse(o.detect_anomaly, "detect_anomaly");
+  refuse(static_cast<bool>(o.profiler), "profiler");
   refuse(!o.logger.list().empty(), "logger");
   for (const Callback& callback : o.callbacks) {
     refuse(callback->is_checkpoint(), "a ModelCheckpoint");
@@ -93,6 +94,7 @@ void read(ClipAlgorithm& option, const std::string& text, const std::string& whe
   }
   option = text == "norm" ? ClipAlgorithm::norm : ClipAlgorithm::value;
 }
+void read(Precision& option, const std::string& text, const std::string&) { option = Precision(text); }
 void read(std::chrono::milliseconds& option, const std::string& text, const std::string&) {
   option = parse_duration(text);
 }
@@ -133,6 +135,7 @@ const std::vector<Variable>& variables() {
 #define LEVIN_OPTION(name) add(#name, &TrainerOptions::name);
     LEVIN_OPTION(accelerator)
     LEVIN_OPTION(device)
+    LEVIN_OPTION(precision)
     LEVIN_OPTION(fast_dev_run)
     LEVIN_OPTION(max_epochs)
     LEVIN_OPTION(min_epochs)
@@ -167,6 +170,9 @@ const std::vector<Variable>& variables() {
     out.push_back({"LEVIN_TRAINER_LOGGER", [](TrainerOptions& options, const std::string& text) {
                      if (options.logger.wants_default() && options.logger.list().empty())
                        options.logger = read_bool(text, "LEVIN_TRAINER_LOGGER");
+                   }});
+    out.push_back({"LEVIN_TRAINER_PROFILER", [](TrainerOptions& options, const std::string& text) {
+                     if (!options.profiler) options.profiler = Profiler(text);
                    }});
     return out;
   }();

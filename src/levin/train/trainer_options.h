@@ -5,6 +5,8 @@
 #include <levin/train/callbacks/callback.h>
 #include <levin/train/limits.h>
 #include <levin/train/loggers/logger.h>
+#include <levin/train/precision/precision.h>
+#include <levin/train/profilers/profiler.h>
 
 #include <chrono>
 #include <cstdint>
@@ -42,6 +44,7 @@ class Deterministic {
 struct TrainerOptions {
   std::string accelerator = "auto";  ///< "cpu", "cuda" (also "gpu"), "mps", or "auto": a GPU where there is one
   std::int64_t device = 0;           ///< the index of the GPU
+  Precision precision = "32-true";   ///< or "64-true", "bf16-true", "16-true", "bf16-mixed", "16-mixed"
   Loggers logger = true;             ///< true: a CSVLogger in default_root_dir; false: none
   std::vector<Callback> callbacks = {};
   std::int64_t fast_dev_run = 0;  ///< n > 0: n batches of everything, no logging, no checkpoints
@@ -72,6 +75,7 @@ struct TrainerOptions {
   Deterministic deterministic = false;
   std::optional<bool> benchmark = {};  ///< cuDNN's search for the fastest algorithm; by default as it is
   bool inference_mode = true;          ///< of validate, test and predict; false uses no_grad
+  Profiler profiler = {};              ///< "simple", "advanced" or "trace": how long the parts of a run take
   bool detect_anomaly = false;         ///< autograd's anomaly mode, for the length of a fit
   bool barebones = false;              ///< nothing but the loop: no logging, checkpoints, bar, summary, sanity check
   std::int64_t reload_dataloaders_every_n_epochs =

@@ -40,8 +40,7 @@ std::string stem(const std::string& path) { return std::filesystem::path(path).s
 std::string make_run_folder(const Request& request, const Settings& settings, const Map& config) {
   const std::string name =
       settings.name.empty() ? std::string(name_of(request.command)) + "-" + stem(settings.data.path) : settings.name;
-  CSVLoggerImpl folder({.save_dir = settings.run_dir, .name = name});
-  const std::string path = folder.log_dir();
+  const std::string path = VersionFolder("levin", settings.run_dir, name, {}).path();
   write_file_atomically(path + "/config.yaml", to_yaml(config));
   return path;
 }

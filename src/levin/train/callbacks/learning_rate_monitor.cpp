@@ -50,8 +50,9 @@ void LearningRateMonitorImpl::record(Trainer& trainer, Interval interval) const 
     if (options_.logging_interval.value_or(own) == interval) add(std::move(name), optimizer);
   }
   if (values.empty()) return;
-  for (const Logger& logger : trainer.loggers())
-    logger->log_metrics(values, trainer.current_epoch(), trainer.global_step());
+  LogPoint point = trainer.log_point();
+  point.step = trainer.global_step();
+  for (const Logger& logger : trainer.loggers()) logger->log_metrics(values, point);
 }
 
 }  // namespace levin

@@ -3,10 +3,11 @@
 
 #include <levin/core/export.h>
 #include <levin/core/value.h>
-#include <levin/train/metric_log.h>
+#include <levin/train/log_point.h>
 
 #include <concepts>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,8 +20,8 @@ namespace levin {
 class LEVIN_API LoggerImpl {
  public:
   virtual ~LoggerImpl();
-  /** A row of metrics; `step` counts optimizer steps from 0. */
-  virtual void log_metrics(const MetricValues& metrics, std::int64_t epoch, std::int64_t step) = 0;
+  /** A row of metrics made at `point`. */
+  virtual void log_metrics(const MetricValues& metrics, const LogPoint& point) = 0;
   virtual void log_hyperparams(const Map& hparams) = 0;
   /** Writes what is buffered. */
   virtual void save() {}
@@ -28,6 +29,14 @@ class LEVIN_API LoggerImpl {
   virtual void finalize(std::string_view /*status*/) { save(); }
   /** The folder of this run's files, "" for none; checkpoints go beside the first logger's. */
   virtual std::string log_dir() const { return {}; }
+
+  /** What a checkpoint keeps: how far this logger had come. Empty: nothing. */
+  virtual Map state_dict() const { return {}; }
+  /**
+   * A run goes on from a checkpoint that held `state`. A logger that writes to the same files again drops what they
+   * hold from after the checkpoint: the resumed run writes it anew.
+   */
+  virtual void load_state_dict(const Map& /*state*/) {}
 };
 
 /** Handle of a logger; copies share the object. */
