@@ -477,7 +477,7 @@ struct Thrower : Counter {
 };
 
 struct StatusLoggerImpl : LoggerImpl {
-  void log_metrics(const MetricValues&, std::int64_t, std::int64_t) override {}
+  void log_metrics(const MetricValues&, const LogPoint&) override {}
   void log_hyperparams(const Map&) override {}
   void finalize(std::string_view s) override { status = s; }
   std::string status;
