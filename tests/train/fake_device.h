@@ -74,7 +74,7 @@ inline at::Tensor as_strided(const at::Tensor& self, at::IntArrayRef sizes, at::
 inline at::Tensor view(const at::Tensor& self, c10::SymIntArrayRef sizes) {
   const at::Tensor shape = at::empty_strided(self.sizes(), self.strides(), at::TensorOptions(at::kMeta))
                                .view(C10_AS_INTARRAYREF_SLOW(sizes));
-  return as_strided(self, shape.sizes(), shape.strides(), self.storage_offset());
+  return fake::as_strided(self, shape.sizes(), shape.strides(), self.storage_offset());
 }
 inline void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const Inside kernel;
