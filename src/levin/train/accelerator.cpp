@@ -2,7 +2,9 @@
 
 #include <levin/core/error.h>
 
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/mps.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <vector>

@@ -7,7 +7,10 @@
 #include <levin/train/checkpoint_io/optimizer_pickle.h>
 #include <levin/train/checkpoint_io/torch_file.h>
 
-#include <torch/torch.h>
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <filesystem>

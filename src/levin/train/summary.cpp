@@ -2,7 +2,6 @@
 
 #include <levin/core/text_table.h>
 
-
 namespace levin {
 namespace {
 

@@ -15,8 +15,6 @@
 
 #include <ATen/Context.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
-#include <torch/cuda.h>
-#include <torch/mps.h>
 #include <torch/utils.h>
 
 #include <algorithm>

@@ -3,6 +3,8 @@
 #include <levin/core/error.h>
 
 #include <ATen/autocast_mode.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/DefaultDtype.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>

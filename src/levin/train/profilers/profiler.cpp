@@ -5,6 +5,7 @@
 #include <levin/core/error.h>
 #include <levin/core/text_table.h>
 
+#include <ATen/Context.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
 
