@@ -12,13 +12,17 @@
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/random_forest.h>
 #include <levin/tune/samplers/tpe.h>
+#include <levin/tune/storage/journal.h>
 #include <levin/tune/storage/memory.h>
+#include <levin/tune/storage/postgres.h>
 #include <levin/tune/storage/sqlite.h>
 #include <levin/tune/testing/pruner_conformance.h>
 #include <levin/tune/testing/sampler_conformance.h>
 #include <levin/tune/testing/storage_conformance.h>
 
+#include <tune/postgres_server.h>
 #include <tune/scratch.h>
+#include <vector>
 
 namespace levin::tune::testing {
 namespace {
@@ -28,9 +32,18 @@ std::string name_of(const auto& factory) { return factory.param.name; }
 INSTANTIATE_TEST_SUITE_P(
     Storages, StorageConformance,
     ::testing::Values(StorageFactory{"memory", [] { return std::make_shared<MemoryStorage>(); }},
+                      StorageFactory{"journal",
+                                     [] { return std::make_shared<JournalStorage>(scratch_file("conformance.log")); }},
                       StorageFactory{"sqlite",
                                      [] { return std::make_shared<SqliteStorage>(scratch_file("conformance.db")); }}),
     [](const auto& factory) { return name_of(factory); });
+
+std::vector<StorageFactory> postgres_storages() {
+  if (!PostgresServer::installed()) return {};
+  return {{"postgres", [] { return std::make_shared<PostgresStorage>(PostgresServer::instance().fresh_url()); }}};
+}
+INSTANTIATE_TEST_SUITE_P(Postgres, StorageConformance, ::testing::ValuesIn(postgres_storages()),
+                         [](const auto& factory) { return name_of(factory); });
 
 INSTANTIATE_TEST_SUITE_P(
     Samplers, SamplerConformance,

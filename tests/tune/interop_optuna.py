@@ -1,16 +1,24 @@
-"""Levin and Optuna 5 work on one SQLite study, in turns and at once.
+"""Levin and Optuna 5 work on one study, in turns and at once, on each storage that both have.
 
-Usage: interop_optuna.py WORKER. Needs a Python with Optuna: the one that LEVIN_ORACLE_PYTHON names, the project's
-.bench-venv, or the one that runs this. Exits with 77 (skipped) when there is none.
+Usage: interop_optuna.py WORKER [KIND...] with sqlite, journal, postgresql as kinds, all by default. Needs a Python with
+Optuna: the one that LEVIN_ORACLE_PYTHON names, the project's .bench-venv, or the one that runs this. Exits with 77
+(skipped) when there is none.
 """
 
 import json
 import math
 import os
 import pathlib
+import pwd
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -37,7 +45,16 @@ if "LEVIN_INTEROP_CHILD" not in os.environ:
 import optuna  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.simplefilter("ignore")
 WORKER = sys.argv[1]
+
+
+def storage(url):
+    """Optuna's storage for one of our URLs."""
+    if url.startswith("journal:///"):
+        from optuna.storages.journal import JournalFileBackend
+        return optuna.storages.JournalStorage(JournalFileBackend(url[len("journal:///"):]))
+    return url
 
 
 def worker(*args, **kwargs):
@@ -65,7 +82,7 @@ def micros(time):
 
 def compare(url, name):
     """What Levin reads is what Optuna reads."""
-    study = optuna.load_study(study_name=name, storage=url)
+    study = optuna.load_study(study_name=name, storage=storage(url))
     mine = dump(url, name)
     assert same(mine["user_attrs"], study.user_attrs), (mine["user_attrs"], study.user_attrs)
     assert len(mine["trials"]) == len(study.trials)
@@ -122,7 +139,7 @@ def in_turns(url):
     assert any("completed_rung_0" in t.system_attrs for t in study.trials)
     assert any(math.isinf(t.value) for t in study.trials if t.state.name == "COMPLETE")
 
-    study = optuna.load_study(study_name="s", storage=url, **sampler_and_pruner(1))
+    study = optuna.load_study(study_name="s", storage=storage(url), **sampler_and_pruner(1))
     study.set_user_attr("data", {"name": "digits", "nan": math.nan, "list": [1, None, "ü"]})
     fixed = {"x": 0.5, "lr": 0.01, "s": 0.75, "n": 7, "k": 3, "c": None, "only_null": 0.25}
     study.enqueue_trial(fixed, user_attrs={"from": "optuna"})
@@ -145,34 +162,41 @@ def in_turns(url):
     process = subprocess.Popen([WORKER, "abandon", url, "s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     number = int(process.stdout.readline())
     process.communicate("\n")
-    assert optuna.load_study(study_name="s", storage=url).trials[number].state.name == "RUNNING"
-    study = optuna.load_study(study_name="s", storage=url, **sampler_and_pruner(4))
+    assert optuna.load_study(study_name="s", storage=storage(url)).trials[number].state.name == "RUNNING"
+    study = optuna.load_study(study_name="s", storage=storage(url), **sampler_and_pruner(4))
     study.optimize(objective, n_trials=2)
     worker("work", url, "s", 2, 5)
     compare(url, "s")
 
 
 def made_by_optuna(url):
-    study = optuna.create_study(study_name="o", storage=url, direction="minimize", **sampler_and_pruner(0))
+    study = optuna.create_study(study_name="o", storage=storage(url), direction="minimize", **sampler_and_pruner(0))
     study.optimize(objective, n_trials=12)
     worker("work", url, "o", 12, 1)
     study = compare(url, "o")
     assert [t.number for t in study.trials] == list(range(24))
     assert all(t.state.is_finished() for t in study.trials)
-    optuna.delete_study(study_name="o", storage=url)
+    optuna.delete_study(study_name="o", storage=storage(url))
 
 
 def at_once(url):
+    """Three Levin and two Optuna processes on one study, with a queue that all take from."""
     worker("work", url, "p", 1, 0)
+    queue = [0.125 * i for i in range(12)]
+    for x in queue:
+        worker("enqueue", url, "p", json.dumps({"x": x}))
     code = ("import sys, runpy, os; sys.argv = [%r, %r]; os.environ['LEVIN_INTEROP_CHILD'] = '1';"
             "m = runpy.run_path(%r, run_name='child'); o = m['optuna'];"
-            "o.load_study(study_name='p', storage=%r, **m['sampler_and_pruner'](9)).optimize(m['objective'], n_trials=6)")
-    processes = [subprocess.Popen([sys.executable, "-c", code % (__file__, WORKER, __file__, url)])]
-    processes += [subprocess.Popen([WORKER, "work", url, "p", "10", str(seed)]) for seed in (1, 2)]
-    assert [p.wait() for p in processes] == [0, 0, 0]
+            "o.load_study(study_name='p', storage=m['storage'](%r), **m['sampler_and_pruner'](%d))"
+            ".optimize(m['objective'], n_trials=8)")
+    processes = [subprocess.Popen([sys.executable, "-c", code % (__file__, WORKER, __file__, url, seed)]) for seed in (8, 9)]
+    processes += [subprocess.Popen([WORKER, "work", url, "p", "12", str(seed)]) for seed in (1, 2, 3)]
+    assert [p.wait() for p in processes] == [0] * 5
     study = compare(url, "p")
-    assert [t.number for t in study.trials] == list(range(27))
+    assert [t.number for t in study.trials] == list(range(1 + 16 + 36)), len(study.trials)
     assert all(t.state.is_finished() for t in study.trials)
+    claimed = [t.params["x"] for t in study.trials if "fixed_params" in t.system_attrs]
+    assert sorted(claimed) == queue, claimed
 
 
 def several_objectives(url):
@@ -194,8 +218,170 @@ def several_objectives(url):
     assert generations == sorted(generations) and generations[-1] >= 3, generations
 
 
+def heartbeats(url):
+    """A trial whose Levin process died is failed by Optuna, and the other way round; both run it again."""
+    if url.startswith("journal"):
+        return  # Optuna's journal has no heartbeats
+    process = subprocess.Popen([WORKER, "toil", url, "h", "0.2"], stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    live = optuna.storages.RDBStorage(url, heartbeat_interval=1, grace_period=2,
+                                      heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=1))
+    study = optuna.load_study(study_name="h", storage=live)
+    left = [t.number for t in study.trials if t.state.name == "RUNNING"]
+    trial = study.ask() if not left else None
+    time.sleep(3.2)
+    study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    for number in left:
+        assert study.trials[number].state.name == "FAIL"
+        assert any(t.system_attrs.get("failed_trial") == number for t in study.trials)
+    if trial is not None:
+        study.tell(trial, 0)
+    # A heartbeat that Optuna wrote and left.
+    trial = study.ask()
+    live.record_heartbeat(trial._trial_id)
+    time.sleep(1.3)
+    process = subprocess.Popen([WORKER, "toil", url, "h", "0.2"], stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    study = optuna.load_study(study_name="h", storage=url)
+    assert study.trials[trial.number].state.name == "FAIL", study.trials[trial.number]
+    assert any(t.system_attrs.get("retry_history") == [trial.number] for t in study.trials)
+
+
+def same_tables(url):
+    """A database that Levin made has the columns, keys and types of one that Optuna made."""
+    if url.startswith("journal"):
+        return
+    import sqlalchemy
+    worker("work", url, "t", 1, 0)
+    if url.startswith("sqlite"):
+        other = url + ".optuna"
+    else:
+        other = fresh_schema("tables_by_optuna")
+    optuna.create_study(storage=other)
+
+    def describe(address):
+        inspector = sqlalchemy.inspect(sqlalchemy.create_engine(address))
+        out = {}
+        for table in inspector.get_table_names():
+            out[table] = {
+                "columns": [(c["name"], str(c["type"]), c["nullable"]) for c in inspector.get_columns(table)],
+                "key": inspector.get_pk_constraint(table)["constrained_columns"],
+                "unique": sorted(tuple(u["column_names"]) for u in inspector.get_unique_constraints(table)),
+                "foreign": sorted((tuple(f["constrained_columns"]), f["referred_table"]) for f in inspector.get_foreign_keys(table)),
+                "indexes": sorted((i["name"], tuple(i["column_names"]), bool(i["unique"])) for i in inspector.get_indexes(table)
+                                  if not i.get("duplicates_constraint")),
+            }
+        return out
+
+    ours, theirs = describe(url), describe(other)
+    assert sorted(ours) == sorted(theirs), (sorted(ours), sorted(theirs))
+    for table in ours:
+        assert ours[table] == theirs[table], (table, ours[table], theirs[table])
+
+
+def dashboard(url):
+    """optuna-dashboard shows the study."""
+    try:
+        import optuna_dashboard  # noqa: F401
+    except ImportError:
+        print("skipped: optuna-dashboard is not installed")
+        return
+    worker("work", url, "d", 10, 0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = url[len("journal:///"):] if url.startswith("journal") else url
+    code = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
+    process = subprocess.Popen([sys.executable, "-c", code, address, "--port", str(port), "--host", "127.0.0.1"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        def get(path):
+            for _ in range(100):
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                        return json.load(answer)
+                except OSError:
+                    time.sleep(0.1)
+            raise AssertionError("the dashboard does not answer")
+
+        listed = get("/api/studies")
+        summaries = listed.get("study_summaries", listed.get("studies"))
+        summary = next(s for s in summaries if s["study_name"] == "d")
+        detail = get(f"/api/studies/{summary['study_id']}")
+        mine = dump(url, "d")["trials"]
+        assert len(detail["trials"]) == len(mine)
+        for shown, trial in zip(detail["trials"], mine):
+            assert shown["number"] == trial["number"] and shown["state"].upper() == trial["state"].upper(), shown
+            assert {p["name"] for p in shown["params"]} == set(trial["params"]), shown
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Postgres:
+    """A server of its own in a temporary folder, reached by a socket there."""
+
+    def __init__(self, folder):
+        homes = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        self.bin = homes[-1].parent if homes else None
+        if self.bin is None:
+            return
+        self.folder = folder
+        user = {}
+        if os.geteuid() == 0:  # a server does not run as root
+            name = "postgres" if any(p.pw_name == "postgres" for p in pwd.getpwall()) else "nobody"
+            shutil.chown(folder, name)
+            user = {"user": name}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/", **user}
+        subprocess.run([self.bin / "initdb", "-D", f"{folder}/data", "-U", "levin", "-A", "trust", "-N"], check=True, **quiet)
+        self.process = subprocess.Popen([self.bin / "postgres", "-D", f"{folder}/data", "-k", folder, "-c", "listen_addresses="],
+                                        **quiet)
+        while subprocess.run([self.bin / "pg_isready", "-q", "-h", folder, "-U", "levin", "-d", "postgres"]).returncode != 0:
+            time.sleep(0.05)
+
+    def url(self, schema):
+        subprocess.run([self.bin / "psql", "-q", "-h", self.folder, "-U", "levin", "-d", "postgres", "-c",
+                        f"CREATE SCHEMA {schema}"], check=True)
+        return f"postgresql+psycopg2://levin@/postgres?host={self.folder}&options=-csearch_path%3D{schema}"
+
+    def stop(self):
+        if self.bin is not None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait()
+
+
+KINDS = sys.argv[2:] or ["sqlite", "journal", "postgresql"]
+CHECKS = (in_turns, made_by_optuna, at_once, several_objectives, heartbeats, same_tables, dashboard)
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for check in (in_turns, made_by_optuna, at_once, several_objectives):
-            check(f"sqlite:///{folder}/{check.__name__}.db")
-            print("ok:", check.__name__)
+        os.chmod(folder, 0o755)
+        for kind in [k for k in KINDS if k != "postgresql"]:
+            for check in CHECKS:
+                check(f"{kind}:///{folder}/{kind}-{check.__name__}")
+                print("ok:", kind, check.__name__, flush=True)
+        if "postgresql" not in KINDS:
+            sys.exit()
+        os.mkdir(f"{folder}/pg")
+        server = Postgres(f"{folder}/pg")
+        fresh_schema = server.url if server.bin else None
+        try:
+            import psycopg2  # noqa: F401
+        except ImportError:
+            server.stop()
+            server.bin = None
+        if server.bin is None:
+            print("skipped: postgresql, which needs Debian's postgresql and Python's psycopg2")
+        else:
+            try:
+                for check in CHECKS:
+                    check(server.url(check.__name__))
+                    print("ok: postgresql", check.__name__, flush=True)
+            finally:
+                server.stop()

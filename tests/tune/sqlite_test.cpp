@@ -134,9 +134,12 @@ TEST(Sqlite, LateWritesComeByThemselves) {
   }
 }
 
-TEST(Sqlite, ProcessesShareAStudy) {
-  const std::string url = "sqlite:///" + scratch_file("shared.db");
-  constexpr int n_processes = 4, n_trials = 12;
+class ProcessesTest : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Storages, ProcessesTest, ::testing::Values("sqlite:///", "journal:///"));
+
+TEST_P(ProcessesTest, ShareAStudy) {
+  const std::string url = GetParam() + scratch_file("shared");
+  constexpr int n_processes = 8, n_trials = 6;
   std::vector<pid_t> children;
   for (int i = 0; i < n_processes; ++i) {
     const std::string trials = std::to_string(n_trials), seed = std::to_string(i);

@@ -1,9 +1,11 @@
 // A worker process for tests: works on a study, fills its queue, leaves a trial running, or prints what the study
 // holds. Usage: tune_worker work URL STUDY TRIALS SEED | enqueue URL STUDY JSON | abandon URL STUDY | dump URL STUDY
-// | objectives URL STUDY TRIALS: two objectives, pruned.
+// | objectives URL STUDY TRIALS: two objectives, pruned | toil URL STUDY INTERVAL: with heartbeats until killed, prints
+// the number of each trial once it was told.
 #include <levin/core/json.h>
 #include <levin/tune/pruners/successive_halving.h>
 #include <levin/tune/samplers/nsga.h>
+#include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/tpe.h>
 #include <levin/tune/study.h>
 
@@ -11,6 +13,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -120,6 +123,22 @@ int main(int argc, char** argv) {
       std::_Exit(EXIT_SUCCESS);  // as a killed process would end: nothing is told
     } else if (args.size() == 4 && args[0] == "objectives") {
       optimize_objectives(args[1], args[2], std::stoll(args[3]));
+    } else if (args.size() == 4 && args[0] == "toil") {
+      auto study = tune::create_study(
+          {.storage = args[1],
+           .sampler = tune::RandomSampler({.seed = std::random_device{}()}),
+           .study_name = args[2],
+           .load_if_exists = true,
+           .heartbeat = tune::HeartbeatOptions{
+               .interval = std::stod(args[3]), .grace_period = 4 * std::stod(args[3]), .max_retry = -1}});
+      for (;;) {
+        auto trial = study.ask();
+        const double x = trial.suggest_float("x", 0, 1);
+        for (int i = 0; i < 4; ++i) trial.suggest_float("y" + std::to_string(i), 0, 1);
+        trial.report(x, 0);
+        study.tell(trial, 2 * x);
+        std::cout << trial.number() << std::endl;
+      }
     } else if (args.size() == 3 && args[0] == "dump") {
       dump(args[1], args[2]);
     } else {

@@ -59,7 +59,7 @@ void write_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-void write(std::string& out, const Value& value) {
+void write(std::string& out, const Value& value, JsonStyle style) {
   switch (value.type()) {
     case Value::Type::floating: {
       const double number = value.as_double();
@@ -75,9 +75,9 @@ void write(std::string& out, const Value& value) {
       out += '[';
       bool first = true;
       for (const auto& element : value.as_list()) {
-        if (!first) out += ", ";
+        if (!first) out += style == JsonStyle::compact ? "," : ", ";
         first = false;
-        write(out, element);
+        write(out, element, style);
       }
       out += ']';
       break;
@@ -86,11 +86,11 @@ void write(std::string& out, const Value& value) {
       out += '{';
       bool first = true;
       for (const auto& [key, element] : value.as_map()) {
-        if (!first) out += ", ";
+        if (!first) out += style == JsonStyle::compact ? "," : ", ";
         first = false;
         write_string(out, key);
-        out += ": ";
-        write(out, element);
+        out += style == JsonStyle::compact ? ":" : ": ";
+        write(out, element, style);
       }
       out += '}';
       break;
@@ -312,9 +312,9 @@ class Parser {
 
 }  // namespace
 
-std::string to_json(const Value& value) {
+std::string to_json(const Value& value, JsonStyle style) {
   std::string out;
-  write(out, value);
+  write(out, value, style);
   return out;
 }
 

@@ -9,13 +9,18 @@
 
 namespace levin {
 
+enum class JsonStyle {
+  spaced,  ///< as Python's `json.dumps` spaces it: `{"lr": 0.1, "layers": [1, 2]}`
+  compact  ///< without spaces: `{"lr":0.1,"layers":[1,2]}`
+};
+
 /**
- * The value as JSON on one line, as Python's `json.dumps` spaces it: `{"lr": 0.1, "layers": [1, 2]}`.
+ * The value as JSON on one line.
  *
  * Floats take the shortest text that reads back to the same number; not-a-number and the infinities become `NaN`,
  * `Infinity` and `-Infinity`. Bytes that are no UTF-8 become U+FFFD. Throws Error for an opaque handle.
  */
-LEVIN_API std::string to_json(const Value& value);
+LEVIN_API std::string to_json(const Value& value, JsonStyle style = JsonStyle::spaced);
 
 /**
  * Reads JSON text; also accepts `NaN`, `Infinity` and `-Infinity`.

@@ -14,8 +14,11 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <random>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 namespace levin::tune {
 namespace {
@@ -61,8 +64,22 @@ std::string random_name() {
   return std::string("no-name-") + text;
 }
 
-Study open_study(std::shared_ptr<Storage> storage, std::int64_t id, const SamplerRef& sampler,
-                 const PrunerRef& pruner) {
+// Beside the file that the storage is, if it is one.
+std::string default_checkpoint_dir(const Storage& storage, const std::string& study) {
+  const std::string url = storage.url();
+  for (const std::string_view scheme : {"sqlite:///", "journal:///"}) {
+    if (!url.starts_with(scheme) || url.ends_with(":memory:")) continue;
+    std::string name = study;
+    std::replace(name.begin(), name.end(), '/', '_');
+    if (name == "." || name == "..") name = "_";
+    return url.substr(scheme.size()) + ".checkpoints/" + name;
+  }
+  return "";
+}
+
+Study open_study(std::shared_ptr<Storage> storage, std::int64_t id, const SamplerRef& sampler, const PrunerRef& pruner,
+                 const std::optional<HeartbeatOptions>& heartbeat, const std::string& checkpoint_dir) {
+  if (heartbeat) detail::check(*heartbeat);
   auto core = std::make_shared<StudyCore>();
   const FrozenStudy frozen = storage->study(id);
   core->storage = std::move(storage);
@@ -72,6 +89,9 @@ Study open_study(std::shared_ptr<Storage> storage, std::int64_t id, const Sample
   core->sampler = sampler ? sampler.get() : std::make_shared<TPESampler>();
   core->pruner = pruner ? pruner.get() : std::make_shared<MedianPruner>();
   core->cache = std::make_shared<TrialCache>(core->storage, id);
+  if (heartbeat) core->heartbeats = std::make_unique<detail::Heartbeats>(core->storage, *heartbeat);
+  core->checkpoint_dir = checkpoint_dir.empty() ? default_checkpoint_dir(*core->storage, core->name) : checkpoint_dir;
+  if (!core->checkpoint_dir.empty()) core->checkpoint_dir = std::filesystem::absolute(core->checkpoint_dir);
   return Study(std::move(core));
 }
 
@@ -122,7 +142,8 @@ Study create_study(const CreateStudyOptions& options) {
                    .hint = "set load_if_exists = true to continue it, or choose another study_name"});
     }
   }
-  Study study = open_study(std::move(storage), *id, options.sampler, options.pruner);
+  Study study =
+      open_study(std::move(storage), *id, options.sampler, options.pruner, options.heartbeat, options.checkpoint_dir);
   const bool given = options.direction || !options.directions.empty();
   if (given && study.directions() != directions) {
     std::string stored;
@@ -152,7 +173,8 @@ Study load_study(const LoadStudyOptions& options) {
   }
   const auto id = storage->find_study(name);
   if (!id) throw_no_study(*storage, name);
-  return open_study(std::move(storage), *id, options.sampler, options.pruner);
+  return open_study(std::move(storage), *id, options.sampler, options.pruner, options.heartbeat,
+                    options.checkpoint_dir);
 }
 
 void delete_study(const DeleteStudyOptions& options) {
@@ -189,9 +211,64 @@ std::vector<StudySummary> study_summaries(const StorageRef& ref) {
   return out;
 }
 
+void copy_study(const CopyStudyOptions& options) {
+  const auto from = options.from_storage.open(false);
+  const auto id = from->find_study(options.from_study_name);
+  if (!id) throw_no_study(*from, options.from_study_name);
+  const FrozenStudy study = from->study(*id);
+  auto trials = from->read_trials(*id, {}, -1);
+  std::vector<std::string> extended;
+  for (auto& trial : trials) {
+    auto changed = std::make_shared<FrozenTrial>(*trial);
+    for (const auto& [name, more] : options.extend_choices) {
+      const Distribution* old = trial->distributions.find(name);
+      if (old == nullptr) continue;
+      if (!old->is_categorical()) {
+        throw Error({.what = "only the choices of a categorical parameter can be extended",
+                     .value = old->to_text(),
+                     .where = "parameter \"" + name + "\"",
+                     .hint = "numeric ranges may change from trial to trial"});
+      }
+      List choices = old->choices();
+      for (const auto& choice : more.as_list()) {
+        if (std::find(choices.begin(), choices.end(), choice) == choices.end()) choices.push_back(choice);
+      }
+      changed->distributions.set(name, CategoricalDistribution{std::move(choices)});
+      if (std::find(extended.begin(), extended.end(), name) == extended.end()) extended.push_back(name);
+    }
+    if (!options.extend_choices.empty()) trial = std::move(changed);
+  }
+  for (const auto& [name, more] : options.extend_choices) {
+    if (std::find(extended.begin(), extended.end(), name) != extended.end()) continue;
+    std::vector<std::string> names;
+    for (const auto& trial : trials) {
+      for (const auto& [known, distribution] : trial->distributions) {
+        if (std::find(names.begin(), names.end(), known) == names.end()) names.push_back(known);
+      }
+    }
+    throw Error({.what = "no trial of the study has a parameter \"" + name + "\"",
+                 .value = {},
+                 .where = "extend_choices",
+                 .hint = did_you_mean(name, names)});
+  }
+  const auto to = options.to_storage.open();
+  const std::string name = options.to_study_name.empty() ? options.from_study_name : options.to_study_name;
+  const auto copy = to->create_study(name, study.directions);
+  if (!copy) {
+    throw Error({.what = "a study of this name exists already",
+                 .value = "\"" + name + "\"",
+                 .where = to->url(),
+                 .hint = "choose another to_study_name"});
+  }
+  for (const auto& [key, value] : study.user_attrs) to->set_study_user_attr(*copy, key, value);
+  for (const auto& [key, value] : study.system_attrs) to->set_study_system_attr(*copy, key, value);
+  to->create_trials(*copy, trials);
+}
+
 Trial Study::ask(const SearchSpace& fixed) {
-  TrialPtr stored = core_->storage->claim_waiting_trial(core_->id);
-  if (stored == nullptr) stored = core_->storage->create_trial(core_->id);
+  if (core_->heartbeats) core_->heartbeats->reclaim(core_->id);
+  TrialPtr stored = core_->storage->next_trial(core_->id, core_->heartbeats != nullptr);
+  if (core_->heartbeats) core_->heartbeats->add(stored->trial_id);
   auto impl = std::make_shared<StudyTrial>(core_, std::move(stored));
   impl->begin();
   Trial trial(std::move(impl));
@@ -290,27 +367,38 @@ FrozenTrial Study::finish(const TrialKey& key, std::vector<double> values, bool 
                                                   .state = state,
                                                   .values = values});
   }
+  if (core_->heartbeats) core_->heartbeats->remove(trial.trial_id);
   if (view.stop_requested() && core_->optimizing > 0) core_->stop = true;
   if (sampler_error) std::rethrow_exception(sampler_error);
   if (!reason.empty()) console::warning("trial " + std::to_string(number) + " failed: " + reason);
   return *core_->storage->trial(trial.trial_id);
 }
 
-FrozenTrial Study::run_trial(const MultiObjective& objective, std::exception_ptr& error) {
-  Trial trial = ask();
+// How an objective ended, before its trial is told.
+struct Study::Outcome {
+  Trial trial;
   std::vector<double> values;
   TellOptions options;
   std::string failure;
+  std::exception_ptr error;
+};
+
+Study::Outcome Study::run_objective(Trial trial, const MultiObjective& objective) const {
+  Outcome outcome{.trial = std::move(trial), .values = {}, .options = {}, .failure = {}, .error = {}};
   try {
-    values = objective(trial);
+    outcome.values = objective(outcome.trial);
   } catch (const TrialPruned&) {
-    options.state = TrialState::pruned;
+    outcome.options.state = TrialState::pruned;
   } catch (...) {
-    options.state = TrialState::fail;
-    error = std::current_exception();
-    failure = text_of(error);
+    outcome.options.state = TrialState::fail;
+    outcome.error = std::current_exception();
+    outcome.failure = text_of(outcome.error);
   }
-  return finish(trial, std::move(values), !options.state, options, failure);
+  return outcome;
+}
+
+FrozenTrial Study::tell(const Outcome& outcome) {
+  return finish(outcome.trial, outcome.values, !outcome.options.state, outcome.options, outcome.failure);
 }
 
 void Study::optimize(const Objective& objective, const OptimizeOptions& options) {
@@ -353,27 +441,58 @@ void Study::optimize(const MultiObjective& objective, const OptimizeOptions& opt
                    .leave = true,
                    .enabled = options.show_progress_bar});
 
-  const auto worker = [&] {
+  const auto may_start = [&] {
+    if (broken || core_->stop || options.stop_token.stop_requested()) return false;
+    if (options.timeout && elapsed() >= *options.timeout) return false;
+    return !options.n_trials || started.fetch_add(1) < *options.n_trials;
+  };
+  const auto conclude = [&](const Outcome& outcome) {
+    const FrozenTrial trial = tell(outcome);
+    if (outcome.error && !options.catch_errors(outcome.error)) std::rethrow_exception(outcome.error);
+    const std::lock_guard lock(mutex);
+    for (const auto& callback : options.callbacks) callback(*this, trial);
+    if (options.show_progress_bar) {
+      if (core_->directions.size() == 1) {
+        if (const auto best = core_->cache->best(core_->directions.front())) bar.metric("best", best->value());
+      }
+      bar.advance();
+    }
+  };
+  const auto guarded = [&](const auto& body) {
     const LoopMark mark(core_.get());
     try {
-      while (!broken && !core_->stop && !options.stop_token.stop_requested()) {
-        if (options.timeout && elapsed() >= *options.timeout) break;
-        if (options.n_trials && started.fetch_add(1) >= *options.n_trials) break;
-        std::exception_ptr error;
-        const FrozenTrial trial = run_trial(objective, error);
-        if (error && !options.catch_errors) std::rethrow_exception(error);
-        const std::lock_guard lock(mutex);
-        for (const auto& callback : options.callbacks) callback(*this, trial);
-        if (options.show_progress_bar) {
-          if (core_->directions.size() == 1) {
-            if (const auto best = core_->cache->best(core_->directions.front())) bar.metric("best", best->value());
-          }
-          bar.advance();
-        }
-      }
+      body();
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (!broken.exchange(true)) first_error = std::current_exception();
+    }
+  };
+  const auto worker = [&] {
+    guarded([&] {
+      while (may_start()) conclude(run_objective(ask(), objective));
+    });
+  };
+  const auto rounds = [&](std::int64_t n_jobs) {
+    while (!broken) {
+      std::vector<std::optional<Outcome>> outcomes;
+      guarded([&] {
+        const TrialsSnapshot moment = core_->cache->read();
+        std::vector<Trial> trials;
+        while (std::cmp_less(trials.size(), n_jobs) && may_start()) {
+          trials.push_back(ask());
+          static_cast<StudyTrial&>(*trials.back().impl_).show(moment);
+        }
+        outcomes.resize(trials.size());
+        std::vector<std::jthread> threads;
+        for (std::size_t i = 0; i < trials.size(); ++i) {
+          threads.emplace_back([&, i] {
+            const LoopMark mark(core_.get());
+            outcomes[i] = run_objective(trials[i], objective);
+          });
+        }
+      });
+      if (outcomes.empty()) return;
+      for (const auto& outcome : outcomes) guarded([&] { conclude(*outcome); });
     }
   };
 
@@ -385,7 +504,9 @@ void Study::optimize(const MultiObjective& objective, const OptimizeOptions& opt
     const std::stop_callback on_stop(options.stop_token, [core = core_] { core->interrupted = true; });
     const auto n_jobs =
         options.n_jobs == -1 ? std::max<std::int64_t>(1, std::thread::hardware_concurrency()) : options.n_jobs;
-    if (n_jobs == 1) {
+    if (options.synchronous) {
+      rounds(n_jobs);
+    } else if (n_jobs == 1) {
       worker();
     } else {
       std::vector<std::jthread> threads;
@@ -501,6 +622,25 @@ void Study::set_user_attr(const std::string& key, const Value& value) {
 void Study::set_system_attr(const std::string& key, const Value& value) {
   core_->storage->set_study_system_attr(core_->id, key, value);
 }
+std::vector<std::string> Study::metric_names() const {
+  std::vector<std::string> out;
+  const Map attrs = system_attrs();
+  if (const Value* names = attrs.find("study:metric_names"); names != nullptr && names->is_list()) {
+    for (const auto& name : names->as_list()) out.push_back(name.as_string());
+  }
+  return out;
+}
+
+void Study::set_metric_names(const std::vector<std::string>& names) {
+  if (names.size() != core_->directions.size()) {
+    throw Error({.what = "a study has as many metric names as objectives",
+                 .value = std::to_string(names.size()) + " names",
+                 .where = "study \"" + core_->name + "\"",
+                 .hint = "give " + std::to_string(core_->directions.size())});
+  }
+  set_system_attr("study:metric_names", List(names.begin(), names.end()));
+}
+
 const std::shared_ptr<Storage>& Study::storage() const { return core_->storage; }
 std::shared_ptr<Sampler> Study::sampler() const { return core_->sampler; }
 std::shared_ptr<Pruner> Study::pruner() const { return core_->pruner; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/core/export.h>
+#include <levin/tune/heartbeat.h>
 #include <levin/tune/pruners/pruner.h>
 #include <levin/tune/samplers/sampler.h>
 #include <levin/tune/storage/storage.h>
@@ -15,6 +16,8 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace levin::tune {
@@ -24,16 +27,52 @@ class Study;
 /** Called after each trial with the study and the finished trial; never two at a time. */
 using StudyCallback = std::function<void(Study&, const FrozenTrial&)>;
 
+/** Which exceptions of an objective only fail their trial: none, all (`true`), or those of `catching<...>()`. */
+class CatchErrors {
+ public:
+  template <std::same_as<bool> Bool>
+  CatchErrors(Bool all) : all_(all) {}
+  explicit CatchErrors(std::function<bool(const std::exception_ptr&)> which) : which_(std::move(which)) {}
+  bool operator()(const std::exception_ptr& error) const { return all_ || (which_ && which_(error)); }
+
+ private:
+  bool all_ = false;
+  std::function<bool(const std::exception_ptr&)> which_;
+};
+
+/** Exceptions of these types: `.catch_errors = catching<std::bad_alloc, MyError>()`. */
+template <class... Errors>
+CatchErrors catching() {
+  return CatchErrors([](const std::exception_ptr& error) {
+    const auto is = [&]<class E>(std::type_identity<E>) {
+      try {
+        std::rethrow_exception(error);
+      } catch (const E&) {
+        return true;
+      } catch (...) {
+        return false;
+      }
+    };
+    return (is(std::type_identity<Errors>{}) || ...);
+  });
+}
+
 struct OptimizeOptions {
   std::optional<std::int64_t> n_trials = std::nullopt;  ///< trials to run; no limit by default
   std::optional<double> timeout = std::nullopt;         ///< seconds after which no new trial starts
   std::int64_t n_jobs = 1;                              ///< threads; -1: one per processor
-  /** Whether to go on after an objective threw (its trial is FAIL in any case); else the exception is thrown on. */
-  bool catch_errors = false;
+  /** When to go on after an objective threw (its trial is FAIL in any case); else the exception is thrown on. */
+  CatchErrors catch_errors = false;
   std::vector<StudyCallback> callbacks = {};
   bool show_progress_bar = false;
   /** When this is triggered no new trial starts, and `Trial::stop_requested` tells those under way. */
   std::stop_token stop_token = {};
+  /**
+   * Runs trials in rounds of `n_jobs`: those of a round see what was finished before it and are told in order of their
+   * number. So a seed replays the whole study with several threads and samplers that learn, at the price of waiting
+   * for the longest trial of each round.
+   */
+  bool synchronous = false;
 };
 
 struct EnqueueOptions {
@@ -109,6 +148,9 @@ class LEVIN_API Study {
   Map system_attrs() const;
   void set_user_attr(const std::string& key, const Value& value);
   void set_system_attr(const std::string& key, const Value& value);
+  /** Names of the objectives, for tables and Optuna's dashboard; empty until they are set. */
+  std::vector<std::string> metric_names() const;
+  void set_metric_names(const std::vector<std::string>& names);
 
   const std::shared_ptr<Storage>& storage() const;
   std::shared_ptr<Sampler> sampler() const;
@@ -119,7 +161,9 @@ class LEVIN_API Study {
  private:
   FrozenTrial finish(const TrialKey& key, std::vector<double> values, bool has_values, const TellOptions& options,
                      const std::string& failure);
-  FrozenTrial run_trial(const MultiObjective& objective, std::exception_ptr& error);
+  struct Outcome;
+  Outcome run_objective(Trial trial, const MultiObjective& objective) const;
+  FrozenTrial tell(const Outcome& outcome);
 
   std::shared_ptr<detail::StudyCore> core_;
 };
@@ -132,6 +176,10 @@ struct CreateStudyOptions {
   std::optional<Direction> direction = std::nullopt;  ///< minimize by default
   bool load_if_exists = false;
   std::vector<Direction> directions = {};  ///< several objectives, instead of `direction`
+  /** Signs of life of running trials, and what becomes of those that give none; off by default. */
+  std::optional<HeartbeatOptions> heartbeat = std::nullopt;
+  /** Where `Trial::checkpoint_dir` makes its folders; beside the file of the storage by default. */
+  std::string checkpoint_dir = "";
 };
 
 /**
@@ -145,6 +193,8 @@ struct LoadStudyOptions {
   StorageRef storage = "";
   SamplerRef sampler = {};
   PrunerRef pruner = {};
+  std::optional<HeartbeatOptions> heartbeat = std::nullopt;  ///< as in CreateStudyOptions
+  std::string checkpoint_dir = "";                           ///< as in CreateStudyOptions
 };
 
 /** An existing study. Throws Error, naming the nearest study, when it is not there. */
@@ -157,6 +207,24 @@ struct DeleteStudyOptions {
 
 /** Deletes a study with all its trials. */
 LEVIN_API void delete_study(const DeleteStudyOptions& options);
+
+struct CopyStudyOptions {
+  std::string from_study_name = "";
+  StorageRef from_storage = "";
+  StorageRef to_storage = "";
+  std::string to_study_name = "";  ///< the same name by default
+  /**
+   * Choices that the copy adds to categorical parameters: name to list. In a study the choices of a name are fixed,
+   * here as in Optuna; a copy is how they are extended.
+   */
+  Map extend_choices = {};
+};
+
+/**
+ * Copies a study with all its trials and attributes, also between kinds of storages. Throws Error when the name is
+ * taken.
+ */
+LEVIN_API void copy_study(const CopyStudyOptions& options);
 
 /** One line of a listing of studies. */
 struct StudySummary {

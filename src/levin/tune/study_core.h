@@ -1,6 +1,7 @@
 // What the handles on a study share.
 #pragma once
 
+#include <levin/tune/heartbeat.h>
 #include <levin/tune/pruners/pruner.h>
 #include <levin/tune/samplers/sampler.h>
 #include <levin/tune/storage/storage.h>
@@ -26,6 +27,8 @@ struct StudyCore {
   std::shared_ptr<Sampler> sampler;
   std::shared_ptr<Pruner> pruner;
   std::shared_ptr<TrialCache> cache;
+  std::unique_ptr<Heartbeats> heartbeats;  // null: none
+  std::string checkpoint_dir;              // "": nowhere
 
   std::atomic<int> optimizing{0};        // optimize calls under way
   std::atomic<bool> stop{false};         // set by Study::stop, cleared by optimize

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace levin::tune {
@@ -98,6 +99,11 @@ class LEVIN_API StudyView {
 
   /** The trials at this view's moment, which is the first call; later calls show the same. */
   const TrialsSnapshot& trials();
+  /** Makes this a view of an earlier moment. */
+  void show(TrialsSnapshot trials) {
+    trials_ = std::move(trials);
+    read_ = true;
+  }
 
   /** Where the trials come from, for views of a part of them. */
   const std::shared_ptr<TrialCache>& cache() const noexcept { return cache_; }

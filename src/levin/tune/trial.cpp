@@ -115,9 +115,32 @@ StudyTrial::StudyTrial(std::shared_ptr<StudyCore> core, TrialPtr stored)
   }
 }
 
+StudyTrial::~StudyTrial() {
+  if (core_->heartbeats) core_->heartbeats->remove(frozen_.trial_id);
+}
+
+StudyView StudyTrial::view() const {
+  StudyView view = core_->view();
+  if (moment_) view.show(*moment_);
+  return view;
+}
+
+StudyView StudyTrial::sampler_view() const {
+  if (!moment_) return core_->sampler_view(frozen_);
+  StudyView whole = view();
+  if (!core_->sampler->learns_within_groups()) return whole;
+  const auto grouping = core_->pruner->grouping(whole);
+  if (!grouping) return whole;
+  std::vector<TrialPtr> part;
+  for (const auto& trial : whole.trials().by_number()) {
+    if (grouping(*trial) == grouping(frozen_)) part.push_back(trial);
+  }
+  return StudyView(core_->name, core_->directions, std::make_shared<TrialCache>(std::move(part)));
+}
+
 void StudyTrial::begin() {
   const std::lock_guard lock(mutex_);
-  StudyView view = core_->view();
+  StudyView view = this->view();
   core_->sampler->before_trial(view, frozen_);
   take_requests(view);
   write();
@@ -158,7 +181,7 @@ Value StudyTrial::choose(const std::string& name, const Distribution& distributi
   }
   if (distribution.single()) return distribution.single_value();
   if (const Value* chosen = relative(name, distribution)) return *chosen;
-  StudyView view = core_->sampler_view(frozen_);
+  StudyView view = sampler_view();
   Value value = core_->sampler->sample_independent(view, frozen_, name, distribution);
   take_requests(view);
   return value;
@@ -167,7 +190,7 @@ Value StudyTrial::choose(const std::string& name, const Distribution& distributi
 const Value* StudyTrial::relative(const std::string& name, const Distribution& distribution) {
   if (!relative_done_) {
     relative_done_ = true;
-    StudyView view = core_->sampler_view(frozen_);
+    StudyView view = sampler_view();
     relative_space_ = core_->sampler->infer_relative_search_space(view, frozen_);
     relative_params_ = core_->sampler->sample_relative(view, frozen_, relative_space_);
     const bool asked = !view.requested_system_attrs().empty();
@@ -269,11 +292,41 @@ bool StudyTrial::should_prune() {
          .where = "study \"" + core_->name + "\"",
          .hint = "take MedianPruner, SuccessiveHalvingPruner or HyperbandPruner, or a MetricPruner around yours"});
   }
-  StudyView view = core_->view();
+  StudyView view = this->view();
   const bool prune = core_->pruner->prune(view, frozen_);
   take_requests(view);
   if (!pending_.empty()) write_soon();
   return prune;
+}
+
+std::filesystem::path StudyTrial::checkpoint_dir() {
+  constexpr const char* kKey = "levin:checkpoint_dir";
+  const std::lock_guard lock(mutex_);
+  std::filesystem::path folder;
+  if (const Value* known = frozen_.system_attrs.find(kKey); known != nullptr && known->is_string()) {
+    folder = known->as_string();
+  } else if (core_->checkpoint_dir.empty()) {
+    throw Error({.what = "this study has no place for checkpoints",
+                 .value = {},
+                 .where = "study \"" + core_->name + "\" in " + core_->storage->url(),
+                 .hint = "set checkpoint_dir when the study is created or loaded"});
+  } else {
+    folder = std::filesystem::path(core_->checkpoint_dir) / std::to_string(number_);
+  }
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw Error({.what = "the folder for checkpoints cannot be made: " + error.message(),
+                 .value = {},
+                 .where = folder.string(),
+                 .hint = {}});
+  }
+  if (!frozen_.system_attrs.contains(kKey)) {
+    frozen_.system_attrs[kKey] = folder.string();
+    pending_.system_attrs[kKey] = folder.string();
+    write();  // whoever runs this trial again must find it
+  }
+  return folder;
 }
 
 bool StudyTrial::stop_requested() const { return core_->stop || core_->interrupted; }
@@ -339,6 +392,10 @@ class FixedImpl : public TrialImpl {
     if (Map more = beyond_one_value(values, metrics); !more.empty()) frozen_.system_attrs[report_key(step)] = more;
   }
   bool should_prune() override { return false; }
+  std::filesystem::path checkpoint_dir() override {
+    throw Error(
+        {.what = "a fixed trial has no place for checkpoints", .value = {}, .where = {}, .hint = "run it in a study"});
+  }
   bool stop_requested() const override { return false; }
   void set_user_attr(const std::string& key, const Value& value) override { frozen_.user_attrs[key] = value; }
   void set_system_attr(const std::string& key, const Value& value) override { frozen_.system_attrs[key] = value; }
@@ -421,6 +478,8 @@ void Trial::set_constraint(const std::string& name, double value) {
   }
   set_system_attr(key, value);
 }
+
+std::filesystem::path Trial::checkpoint_dir() { return impl_->checkpoint_dir(); }
 
 std::int64_t Trial::number() const { return impl_->number(); }
 Map Trial::params() const { return impl_->frozen().params; }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <filesystem>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -93,6 +94,12 @@ class LEVIN_API Trial {
   void set_system_attr(const std::string& key, const Value& value);
   /** A constraint of this trial: feasible when `value` <= 0. The first value of a name counts. */
   void set_constraint(const std::string& name, double value);
+
+  /**
+   * A folder for what this trial needs to go on where it stopped, made at the first call. When the trial's process dies
+   * and the trial is run again (see HeartbeatOptions), the new trial is given the same folder with what is in it.
+   */
+  std::filesystem::path checkpoint_dir();
 
   std::int64_t number() const;
   /** The parameters suggested so far, in order. */

@@ -5,9 +5,12 @@
 #include <levin/tune/study_core.h>
 #include <levin/tune/trial.h>
 
+#include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace levin::tune::detail {
 
@@ -21,6 +24,7 @@ class TrialImpl {
   virtual bool stop_requested() const = 0;
   virtual void set_user_attr(const std::string& key, const Value& value) = 0;
   virtual void set_system_attr(const std::string& key, const Value& value) = 0;
+  virtual std::filesystem::path checkpoint_dir() = 0;
   virtual FrozenTrial frozen() const = 0;
   virtual std::int64_t number() const = 0;
 };
@@ -36,9 +40,14 @@ class StudyTrial : public TrialImpl, public std::enable_shared_from_this<StudyTr
   bool stop_requested() const override;
   void set_user_attr(const std::string& key, const Value& value) override;
   void set_system_attr(const std::string& key, const Value& value) override;
+  std::filesystem::path checkpoint_dir() override;
   FrozenTrial frozen() const override;
   std::int64_t number() const override { return number_; }
 
+  ~StudyTrial() override;
+
+  /** From now on shows samplers and pruners the study as it was at this moment. */
+  void show(TrialsSnapshot moment) { moment_ = std::move(moment); }
   /** Lets the sampler prepare; once, before the first suggestion. */
   void begin();
   /** Writes what is still to be written. */
@@ -48,6 +57,8 @@ class StudyTrial : public TrialImpl, public std::enable_shared_from_this<StudyTr
   const std::shared_ptr<StudyCore>& core() const { return core_; }
 
  private:
+  StudyView view() const;
+  StudyView sampler_view() const;
   Value choose(const std::string& name, const Distribution& distribution);
   const Value* relative(const std::string& name, const Distribution& distribution);
   void take_requests(const StudyView& view);
@@ -59,6 +70,7 @@ class StudyTrial : public TrialImpl, public std::enable_shared_from_this<StudyTr
   mutable std::mutex mutex_;  // the writer thread flushes from outside
   FrozenTrial frozen_;
   Map fixed_params_;
+  std::optional<TrialsSnapshot> moment_;
   bool relative_done_ = false;
   SearchSpace relative_space_;
   Map relative_params_;

@@ -3,10 +3,14 @@
 
 #include <levin/tune/storage/storage.h>
 
+#include <memory>
 #include <mutex>
-#include <unordered_map>
 
 namespace levin::tune {
+
+namespace detail {
+class TrialStore;
+}
 
 /** Studies in memory, for use by any number of threads; ids count from 0. */
 class LEVIN_API MemoryStorage : public Storage {
@@ -28,17 +32,13 @@ class LEVIN_API MemoryStorage : public Storage {
   std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
                                     std::int64_t after) override;
   TrialPtr trial(std::int64_t trial_id) override;
+  void record_heartbeats(std::span<const std::int64_t> trial_ids) override;
+  std::vector<TrialPtr> fail_stale_trials(std::int64_t study_id, double grace_period,
+                                          const Successor& successor) override;
 
  private:
-  struct Record;
-  struct StudyRecord;
-
-  StudyRecord& find(std::int64_t study_id);
-  Record& find_trial(std::int64_t trial_id);
-
   std::mutex mutex_;
-  std::vector<std::unique_ptr<StudyRecord>> studies_;  ///< by id; null once deleted
-  std::vector<std::unique_ptr<Record>> trials_;        ///< by id; null once deleted
+  std::unique_ptr<detail::TrialStore> store_;
 };
 
 }  // namespace levin::tune

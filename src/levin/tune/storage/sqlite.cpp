@@ -1,14 +1,12 @@
 #include <levin/tune/storage/sqlite.h>
 
 #include <levin/core/json.h>
+#include <levin/tune/storage/rdb.h>
 #include <levin/tune/storage/sqlite_connection.h>
+#include <levin/tune/storage/time_text.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <ctime>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -19,10 +17,6 @@ namespace {
 using detail::Connection;
 using detail::Statement;
 using detail::Transaction;
-
-constexpr std::int64_t schema_version = 12;
-constexpr const char* revision = "v3.2.0.a";
-constexpr const char* library_version = "5.0.0";  // the Optuna version whose schema this is
 
 // The tables as Optuna 5 makes them; what is there already stays.
 constexpr const char* schema = R"(
@@ -76,58 +70,22 @@ CREATE TABLE IF NOT EXISTS alembic_version (
   version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
 )";
 
-// "2026-01-31 12:00:00.123456", UTC.
-std::string to_text(TimePoint time) {
-  const auto micros = std::chrono::floor<std::chrono::microseconds>(time);
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(micros);
-  const std::time_t whole = std::chrono::system_clock::to_time_t(seconds);
-  std::tm parts{};
-  gmtime_r(&whole, &parts);
-  char text[48];
-  std::snprintf(text, sizeof text, "%04d-%02d-%02d %02d:%02d:%02d.%06d", parts.tm_year + 1900, parts.tm_mon + 1,
-                parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<int>((micros - seconds).count()));
-  return text;
-}
-
-std::optional<TimePoint> to_time(const std::string& text) {
-  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, digits = 0;
-  const int n =
-      std::sscanf(text.c_str(), "%4d-%2d-%2d %2d:%2d:%2d%n", &year, &month, &day, &hour, &minute, &second, &digits);
-  if (n < 6) return std::nullopt;
-  double fraction = 0;
-  if (std::cmp_less(digits, text.size()) && text[static_cast<std::size_t>(digits)] == '.') {
-    fraction = std::strtod(text.c_str() + digits, nullptr);
-  }
-  using namespace std::chrono;
-  const sys_days date = std::chrono::year(year) / std::chrono::month(static_cast<unsigned>(month)) /
-                        std::chrono::day(static_cast<unsigned>(day));
-  return date + hours(hour) + minutes(minute) + seconds(second) + microseconds(std::llround(fraction * 1e6));
-}
-
-TrialState to_state(const std::string& name) {
-  for (const auto state :
-       {TrialState::running, TrialState::complete, TrialState::pruned, TrialState::fail, TrialState::waiting}) {
-    if (name == to_string(state)) return state;
-  }
-  throw Error({.what = "unknown trial state", .value = name, .where = "storage", .hint = {}});
-}
-
-// Numbers that SQL has no literal for are stored as NULL with a word beside.
 void bind_number(Statement& statement, int index, double value) {
   if (std::isfinite(value)) {
-    statement.bind(index, value).bind(index + 1, "FINITE");
+    statement.bind(index, value);
   } else {
-    statement.bind_null(index).bind(index + 1, std::isnan(value) ? "NAN" : value > 0 ? "INF_POS" : "INF_NEG");
+    statement.bind_null(index);
   }
+  statement.bind(index + 1, detail::number_type(value));
 }
 
 double read_number(const Statement& statement, int column) {
-  const std::string type = statement.text(column + 1);
-  if (type == "INF_POS") return std::numeric_limits<double>::infinity();
-  if (type == "INF_NEG") return -std::numeric_limits<double>::infinity();
-  if (type == "NAN" || statement.is_null(column)) return std::numeric_limits<double>::quiet_NaN();
-  return statement.real(column);
+  return detail::read_number(statement.is_null(column) ? 0.0 : statement.real(column), statement.is_null(column),
+                             statement.text(column + 1));
 }
+
+// What a power cut may take away without harm is not waited for.
+bool must_last(const TrialUpdate& update) { return update.state && is_finished(*update.state); }
 
 }  // namespace
 
@@ -144,14 +102,15 @@ class SqliteStorage::Impl {
     };
     // Only a file that lacks tables is written to, so that a read-only file can be looked at.
     if (!has_table("alembic_version") || !has_table("version_info") || !has_table("trial_heartbeats")) {
+      if (!has_table("studies")) connection.use_write_ahead_log();
       Transaction transaction(connection, Transaction::Kind::write);
       const bool fresh = !has_table("version_info");
       connection.execute(schema);
       if (fresh) {
         Statement version = connection.prepare("INSERT OR IGNORE INTO version_info VALUES (1, ?, ?)");
-        version.bind(1, schema_version).bind(2, library_version).run();
+        version.bind(1, detail::kSchemaVersion).bind(2, detail::kLibraryVersion).run();
         Statement stamp = connection.prepare("INSERT OR IGNORE INTO alembic_version VALUES (?)");
-        stamp.bind(1, revision).run();
+        stamp.bind(1, detail::kRevision).run();
       }
       transaction.commit();
     }
@@ -162,13 +121,7 @@ class SqliteStorage::Impl {
       Statement stamp = connection.prepare("SELECT version_num FROM alembic_version");
       found += stamp.step() ? ", revision " + stamp.text(0) : ", no revision";
     }
-    const std::string wanted = "schema " + std::to_string(schema_version) + ", revision " + revision;
-    if (found != wanted) {
-      throw Error({.what = "this storage was made by a version of Optuna with other tables than " + wanted,
-                   .value = found,
-                   .where = "\"" + connection.path() + "\"",
-                   .hint = "run `optuna storage upgrade`, or name another file"});
-    }
+    detail::check_schema(found, connection.path());
   }
 
   void require_study(std::int64_t study_id) {
@@ -209,11 +162,6 @@ class SqliteStorage::Impl {
     return out;
   }
 
-  const Distribution& distribution(const std::string& json) {
-    if (const auto known = distributions.find(json); known != distributions.end()) return known->second;
-    return distributions.emplace(json, Distribution::from_json(json)).first->second;
-  }
-
   void check_param(std::int64_t study_id, const std::string& name, const Distribution& next) {
     Statement statement = connection.prepare(
         "SELECT p.distribution_json FROM trials t JOIN trial_params p ON p.trial_id = t.trial_id "
@@ -222,7 +170,7 @@ class SqliteStorage::Impl {
     auto it = known.find(name);
     if (it == known.end()) {
       if (!statement.bind(1, study_id).bind(2, name).step()) return;
-      it = known.emplace(name, distribution(statement.text(0))).first;
+      it = known.emplace(name, distributions.of(statement.text(0))).first;
     }
     check_compatible(name, it->second, next);
   }
@@ -274,8 +222,7 @@ class SqliteStorage::Impl {
 
   // The trials that `condition` selects, with all that belongs to them, in order of their id.
   std::vector<TrialPtr> read_trials(const std::string& condition) {
-    std::vector<std::shared_ptr<FrozenTrial>> trials;
-    std::unordered_map<std::int64_t, FrozenTrial*> by_id;
+    detail::TrialRows rows(distributions);
     const auto run = [&](const std::string& sql, const auto& row) {
       // The conditions vary without end, so these statements are not kept.
       sqlite3_stmt* raw = connection.compile(sql);
@@ -285,39 +232,22 @@ class SqliteStorage::Impl {
     };
     run("SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials WHERE " + condition +
             " ORDER BY trial_id",
-        [&](const Statement& s) {
-          auto trial = std::make_shared<FrozenTrial>();
-          trial->trial_id = s.integer(0);
-          trial->number = s.integer(1);
-          trial->state = to_state(s.text(2));
-          if (!s.is_null(3)) trial->datetime_start = to_time(s.text(3));
-          if (!s.is_null(4)) trial->datetime_complete = to_time(s.text(4));
-          by_id[trial->trial_id] = trial.get();
-          trials.push_back(std::move(trial));
-        });
-    if (trials.empty()) return {};
+        [&](const Statement& s) { rows.trial(s.integer(0), s.integer(1), s.text(2), s.text(3), s.text(4)); });
+    if (rows.empty()) return {};
     // Children are found by their trial, so that the tables' unique indices serve.
     const std::string of_these = " WHERE trial_id IN (SELECT trial_id FROM trials WHERE " + condition + ") ORDER BY ";
     run("SELECT trial_id, param_name, param_value, distribution_json FROM trial_params" + of_these + "param_id",
-        [&](const Statement& s) {
-          FrozenTrial& trial = *by_id.at(s.integer(0));
-          const Distribution& d = distribution(s.text(3));
-          trial.params[s.text(1)] = d.to_external(s.real(2));
-          trial.distributions.set(s.text(1), d);
-        });
+        [&](const Statement& s) { rows.param(s.integer(0), s.text(1), s.real(2), s.text(3)); });
     run("SELECT trial_id, objective, value, value_type FROM trial_values" + of_these + "trial_id, objective",
-        [&](const Statement& s) {
-          FrozenTrial& trial = *by_id.at(s.integer(0));
-          trial.values.push_back(read_number(s, 2));
-        });
+        [&](const Statement& s) { rows.value(s.integer(0), read_number(s, 2)); });
     run("SELECT trial_id, step, intermediate_value, intermediate_value_type FROM trial_intermediate_values" + of_these +
             "trial_id, step",
-        [&](const Statement& s) { by_id.at(s.integer(0))->intermediate_values.set(s.integer(1), read_number(s, 2)); });
+        [&](const Statement& s) { rows.report(s.integer(0), s.integer(1), read_number(s, 2)); });
     run("SELECT trial_id, key, value_json FROM trial_user_attributes" + of_these + "trial_user_attribute_id",
-        [&](const Statement& s) { by_id.at(s.integer(0))->user_attrs[s.text(1)] = parse_json(s.text(2)); });
+        [&](const Statement& s) { rows.user_attr(s.integer(0), s.text(1), s.text(2)); });
     run("SELECT trial_id, key, value_json FROM trial_system_attributes" + of_these + "trial_system_attribute_id",
-        [&](const Statement& s) { by_id.at(s.integer(0))->system_attrs[s.text(1)] = parse_json(s.text(2)); });
-    return {trials.begin(), trials.end()};
+        [&](const Statement& s) { rows.system_attr(s.integer(0), s.text(1), s.text(2)); });
+    return rows.take();
   }
 
   TrialPtr read_trial(std::int64_t trial_id) {
@@ -333,9 +263,110 @@ class SqliteStorage::Impl {
                  .hint = {}});
   }
 
+  // Adds a trial; a write transaction is open.
+  TrialPtr insert_trial(std::int64_t study_id, const FrozenTrial* content) {
+    require_study(study_id);
+    auto trial = std::make_shared<FrozenTrial>();
+    if (content != nullptr) {
+      *trial = *content;
+    } else {
+      trial->datetime_start = std::chrono::system_clock::now();
+    }
+    for (const auto& [name, distribution] : trial->distributions) check_param(study_id, name, distribution);
+    {
+      // With the write lock held nobody else adds trials. Numbers count from 0, so the last one tells their count; a
+      // trial of Optuna's may have been left without a number by a crash, and counts all the same.
+      Statement statement = connection.prepare(
+          "SELECT number, trial_id FROM trials WHERE study_id = ? "
+          "ORDER BY trial_id DESC LIMIT 1");
+      trial->number = 0;
+      if (statement.bind(1, study_id).step()) {
+        if (!statement.is_null(0)) {
+          trial->number = statement.integer(0) + 1;
+        } else {
+          Statement count = connection.prepare("SELECT count(*) FROM trials WHERE study_id = ?");
+          count.bind(1, study_id).step();
+          trial->number = count.integer(0);
+        }
+      }
+    }
+    {
+      Statement statement = connection.prepare(
+          "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete) VALUES (?, ?, ?, ?, ?)");
+      statement.bind(1, trial->number).bind(2, study_id).bind(3, to_string(trial->state));
+      const auto bind_time = [&](int index, const std::optional<TimePoint>& time) {
+        time ? statement.bind(index, detail::to_table_time(*time)) : statement.bind_null(index);
+      };
+      bind_time(4, trial->datetime_start);
+      bind_time(5, trial->datetime_complete);
+      statement.run();
+    }
+    trial->trial_id = connection.last_id();
+    for (const auto& [name, distribution] : trial->distributions) {
+      write_param(trial->trial_id, name, distribution, distribution.to_internal(trial->params.at(name)));
+    }
+    write_children(trial->trial_id, trial->values, trial->intermediate_values, trial->user_attrs, trial->system_attrs);
+    return trial;
+  }
+
+  std::optional<std::int64_t> first_waiting(std::int64_t study_id) {
+    Statement statement = connection.prepare(
+        "SELECT trial_id FROM trials WHERE study_id = ? AND state = 'WAITING' ORDER BY trial_id LIMIT 1");
+    if (!statement.bind(1, study_id).step()) return std::nullopt;
+    return statement.integer(0);
+  }
+
+  // Makes a waiting trial running; a write transaction is open.
+  TrialPtr claim(std::int64_t trial_id) {
+    {
+      Statement statement =
+          connection.prepare("UPDATE trials SET state = 'RUNNING', datetime_start = ? WHERE trial_id = ?");
+      statement.bind(1, detail::to_table_time(std::chrono::system_clock::now())).bind(2, trial_id).run();
+    }
+    return read_trial(trial_id);
+  }
+
+  // The clock of heartbeats is the database's, as Optuna has it.
+  void beat(std::int64_t trial_id) {
+    Statement statement = connection.prepare(
+        "INSERT INTO trial_heartbeats (trial_id, heartbeat) SELECT trial_id, strftime('%Y-%m-%d %H:%M:%f', 'now') FROM "
+        "trials "
+        "WHERE trial_id = ? AND state = 'RUNNING' "
+        "ON CONFLICT (trial_id) DO UPDATE SET heartbeat = excluded.heartbeat");
+    statement.bind(1, trial_id).run();
+  }
+
+  std::vector<std::int64_t> stale_trials(std::int64_t study_id, double grace_period) {
+    Statement statement = connection.prepare(
+        "SELECT t.trial_id FROM trial_heartbeats h JOIN trials t ON t.trial_id = h.trial_id WHERE t.study_id = ? "
+        "AND t.state = 'RUNNING' AND (julianday('now') - julianday(h.heartbeat)) * 86400.0 > ? ORDER BY t.trial_id");
+    statement.bind(1, study_id).bind(2, grace_period);
+    std::vector<std::int64_t> out;
+    while (statement.step()) out.push_back(statement.integer(0));
+    return out;
+  }
+
+  void end_trial(std::int64_t trial_id, TrialState state) {
+    {
+      const bool finished = is_finished(state);
+      Statement statement = connection.prepare(
+          finished
+              ? "UPDATE trials SET state = ?, datetime_complete = ? WHERE trial_id = ?"
+              : "UPDATE trials SET state = ?, datetime_complete = NULL, datetime_start = coalesce(datetime_start, ?) "
+                "WHERE trial_id = ?");
+      statement.bind(1, to_string(state))
+          .bind(2, detail::to_table_time(std::chrono::system_clock::now()))
+          .bind(3, trial_id)
+          .run();
+    }
+    if (state != TrialState::waiting) return;
+    Statement statement = connection.prepare("DELETE FROM trial_heartbeats WHERE trial_id = ?");
+    statement.bind(1, trial_id).run();
+  }
+
   std::mutex mutex;  // one thread at a time uses the connection
   Connection connection;
-  std::unordered_map<std::string, Distribution> distributions;                                // by their JSON
+  detail::DistributionCache distributions;
   std::map<std::int64_t, std::unordered_map<std::string, Distribution>> first_distributions;  // by study and name
 };
 
@@ -444,75 +475,77 @@ void SqliteStorage::set_study_system_attr(std::int64_t study_id, const std::stri
 
 TrialPtr SqliteStorage::create_trial(std::int64_t study_id, const FrozenTrial* content) {
   const std::lock_guard lock(impl_->mutex);
-  Connection& connection = impl_->connection;
-  Transaction transaction(connection, Transaction::Kind::write);
-  impl_->require_study(study_id);
-  auto trial = std::make_shared<FrozenTrial>();
-  if (content != nullptr) {
-    *trial = *content;
-  } else {
-    trial->datetime_start = std::chrono::system_clock::now();
-  }
-  for (const auto& [name, distribution] : trial->distributions) impl_->check_param(study_id, name, distribution);
-  {
-    // With the write lock held nobody else adds trials, so the number is simply the count so far.
-    Statement statement = connection.prepare("SELECT count(*) FROM trials WHERE study_id = ?");
-    statement.bind(1, study_id).step();
-    trial->number = statement.integer(0);
-  }
-  {
-    Statement statement = connection.prepare(
-        "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete) VALUES (?, ?, ?, ?, ?)");
-    statement.bind(1, trial->number).bind(2, study_id).bind(3, to_string(trial->state));
-    const auto bind_time = [&](int index, const std::optional<TimePoint>& time) {
-      time ? statement.bind(index, to_text(*time)) : statement.bind_null(index);
-    };
-    bind_time(4, trial->datetime_start);
-    bind_time(5, trial->datetime_complete);
-    statement.run();
-  }
-  trial->trial_id = connection.last_id();
-  for (const auto& [name, distribution] : trial->distributions) {
-    impl_->write_param(trial->trial_id, name, distribution, distribution.to_internal(trial->params.at(name)));
-  }
-  impl_->write_children(trial->trial_id, trial->values, trial->intermediate_values, trial->user_attrs,
-                        trial->system_attrs);
+  Transaction transaction(impl_->connection, Transaction::Kind::write, content != nullptr);
+  TrialPtr trial = impl_->insert_trial(study_id, content);
   transaction.commit();
   return trial;
 }
 
+void SqliteStorage::create_trials(std::int64_t study_id, std::span<const TrialPtr> contents) {
+  constexpr std::size_t kAtOnce = 1000;  // others may write in between
+  for (; !contents.empty(); contents = contents.subspan(std::min(kAtOnce, contents.size()))) {
+    const std::lock_guard lock(impl_->mutex);
+    Transaction transaction(impl_->connection, Transaction::Kind::write);
+    for (const auto& content : contents.first(std::min(kAtOnce, contents.size()))) {
+      impl_->insert_trial(study_id, content.get());
+    }
+    transaction.commit();
+  }
+}
+
 TrialPtr SqliteStorage::claim_waiting_trial(std::int64_t study_id) {
   const std::lock_guard lock(impl_->mutex);
-  Connection& connection = impl_->connection;
-  const auto first_waiting = [&]() -> std::optional<std::int64_t> {
-    Statement statement = connection.prepare(
-        "SELECT trial_id FROM trials WHERE study_id = ? AND state = 'WAITING' ORDER BY trial_id LIMIT 1");
-    if (!statement.bind(1, study_id).step()) return std::nullopt;
-    return statement.integer(0);
-  };
-  if (!first_waiting()) return nullptr;  // the common case needs no lock
-  Transaction transaction(connection, Transaction::Kind::write);
-  const auto id = first_waiting();
+  if (!impl_->first_waiting(study_id)) return nullptr;  // the common case needs no lock
+  Transaction transaction(impl_->connection, Transaction::Kind::write, false);
+  const auto id = impl_->first_waiting(study_id);
   if (!id) return nullptr;
-  {
-    Statement statement =
-        connection.prepare("UPDATE trials SET state = 'RUNNING', datetime_start = ? WHERE trial_id = ?");
-    statement.bind(1, to_text(std::chrono::system_clock::now())).bind(2, *id).run();
-  }
-  TrialPtr trial = impl_->read_trial(*id);
+  TrialPtr trial = impl_->claim(*id);
   transaction.commit();
   return trial;
+}
+
+TrialPtr SqliteStorage::next_trial(std::int64_t study_id, bool heartbeat) {
+  const std::lock_guard lock(impl_->mutex);
+  Transaction transaction(impl_->connection, Transaction::Kind::write, false);
+  const auto waiting = impl_->first_waiting(study_id);
+  TrialPtr trial = waiting ? impl_->claim(*waiting) : impl_->insert_trial(study_id, nullptr);
+  if (heartbeat) impl_->beat(trial->trial_id);
+  transaction.commit();
+  return trial;
+}
+
+void SqliteStorage::record_heartbeats(std::span<const std::int64_t> trial_ids) {
+  const std::lock_guard lock(impl_->mutex);
+  Transaction transaction(impl_->connection, Transaction::Kind::write, false);
+  for (const auto id : trial_ids) impl_->beat(id);
+  transaction.commit();
+}
+
+std::vector<TrialPtr> SqliteStorage::fail_stale_trials(std::int64_t study_id, double grace_period,
+                                                       const Successor& successor) {
+  const std::lock_guard lock(impl_->mutex);
+  if (impl_->stale_trials(study_id, grace_period).empty()) return {};
+  Transaction transaction(impl_->connection, Transaction::Kind::write);
+  std::vector<TrialPtr> out;
+  for (const auto id : impl_->stale_trials(study_id, grace_period)) {
+    impl_->end_trial(id, TrialState::fail);
+    out.push_back(impl_->read_trial(id));
+    const auto next = successor ? successor(*out.back()) : std::nullopt;
+    if (next) impl_->insert_trial(study_id, &*next);
+  }
+  transaction.commit();
+  return out;
 }
 
 void SqliteStorage::update_trial(std::int64_t trial_id, const TrialUpdate& update) {
   const std::lock_guard lock(impl_->mutex);
   Connection& connection = impl_->connection;
-  Transaction transaction(connection, Transaction::Kind::write);
+  Transaction transaction(connection, Transaction::Kind::write, must_last(update));
   std::int64_t study_id = -1;
   {
     Statement statement = connection.prepare("SELECT state, number, study_id FROM trials WHERE trial_id = ?");
     if (!statement.bind(1, trial_id).step()) impl_->throw_no_trial(trial_id);
-    if (is_finished(to_state(statement.text(0)))) {
+    if (is_finished(detail::to_state(statement.text(0)))) {
       throw Error({.what = "a finished trial cannot change",
                    .value = "trial " + statement.text(1) + ", " + statement.text(0),
                    .where = {},
@@ -523,18 +556,7 @@ void SqliteStorage::update_trial(std::int64_t trial_id, const TrialUpdate& updat
   for (const auto& param : update.params) impl_->check_param(study_id, param.name, param.distribution);
   for (const auto& param : update.params) impl_->write_param(trial_id, param.name, param.distribution, param.internal);
   impl_->write_children(trial_id, update.values, update.intermediate_values, update.user_attrs, update.system_attrs);
-  if (update.state) {
-    const bool finished = is_finished(*update.state);
-    Statement statement = connection.prepare(
-        finished
-            ? "UPDATE trials SET state = ?, datetime_complete = ? WHERE trial_id = ?"
-            : "UPDATE trials SET state = ?, datetime_complete = NULL, datetime_start = coalesce(datetime_start, ?) "
-              "WHERE trial_id = ?");
-    statement.bind(1, to_string(*update.state))
-        .bind(2, to_text(std::chrono::system_clock::now()))
-        .bind(3, trial_id)
-        .run();
-  }
+  if (update.state) impl_->end_trial(trial_id, *update.state);
   transaction.commit();
 }
 

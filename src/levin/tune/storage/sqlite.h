@@ -17,7 +17,10 @@ struct SqliteStorageOptions {
  * Studies in one file that any number of threads and processes use at once, Optuna 5 and its dashboard among them: the
  * tables and their texts are those of Optuna's schema 12 (revision v3.2.0.a), timestamps are UTC.
  *
- * A write is one transaction with the file's lock taken at its start; it is on the disk when the call returns.
+ * A write is one transaction with the file's lock taken at its start. A file that is made here keeps a write-ahead log
+ * (FILE-wal beside it while in use), so readers and writers do not wait for each other; a file that Optuna made stays
+ * as it is. What ends a trial, a study's creation and its attributes are on the disk when the call returns; what leads
+ * up to a trial's end gets there with it.
  * Throws Error for a file that is no database, has another schema version, cannot be written, or stays locked.
  */
 class LEVIN_API SqliteStorage : public Storage {
@@ -35,11 +38,16 @@ class LEVIN_API SqliteStorage : public Storage {
   void set_study_user_attr(std::int64_t study_id, const std::string& key, const Value& value) override;
   void set_study_system_attr(std::int64_t study_id, const std::string& key, const Value& value) override;
   TrialPtr create_trial(std::int64_t study_id, const FrozenTrial* content = nullptr) override;
+  void create_trials(std::int64_t study_id, std::span<const TrialPtr> contents) override;
   TrialPtr claim_waiting_trial(std::int64_t study_id) override;
+  TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false) override;
   void update_trial(std::int64_t trial_id, const TrialUpdate& update) override;
   std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
                                     std::int64_t after) override;
   TrialPtr trial(std::int64_t trial_id) override;
+  void record_heartbeats(std::span<const std::int64_t> trial_ids) override;
+  std::vector<TrialPtr> fail_stale_trials(std::int64_t study_id, double grace_period,
+                                          const Successor& successor) override;
 
  private:
   class Impl;

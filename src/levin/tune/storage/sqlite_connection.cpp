@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <random>
 #include <thread>
+#include <unistd.h>
 
 namespace levin::tune::detail {
 
@@ -65,7 +67,22 @@ Connection::Connection(std::string path, bool create, double wait) : path_(std::
       refuse("there is no such storage", "check the path, or run a study first");
   }
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
-  const int code = sqlite3_open_v2(path_.c_str(), &handle_, flags, nullptr);
+  int code = sqlite3_open_v2(path_.c_str(), &handle_, flags, nullptr);
+  if (code == SQLITE_OK && is_finished_elsewhere()) {
+    sqlite3_close_v2(handle_);
+    std::string uri = "file:";
+    for (const char c : path_) {
+      if (c == '?' || c == '#' || c == '%') {
+        char hex[4];
+        std::snprintf(hex, sizeof hex, "%%%02X", static_cast<unsigned char>(c));
+        uri += hex;
+      } else {
+        uri += c;
+      }
+    }
+    code = sqlite3_open_v2((uri + "?immutable=1").c_str(), &handle_,
+                           SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, nullptr);
+  }
   if (code != SQLITE_OK) {
     try {
       fail(code);
@@ -75,7 +92,17 @@ Connection::Connection(std::string path, bool create, double wait) : path_(std::
     }
   }
   sqlite3_extended_result_codes(handle_, 1);
+  sqlite3_exec(handle_, "PRAGMA synchronous = FULL", nullptr, nullptr, nullptr);
   sqlite3_busy_handler(handle_, &Connection::on_busy, this);
+}
+
+// A file with a write-ahead log that nobody has open, in a folder where none can be made: it can only be looked at.
+bool Connection::is_finished_elsewhere() const {
+  char* reason = nullptr;
+  const int code = sqlite3_exec(handle_, "SELECT 1 FROM sqlite_master", nullptr, nullptr, &reason);
+  sqlite3_free(reason);
+  const bool no_log = !std::filesystem::exists(path_ + "-wal");
+  return (code & 0xff) == SQLITE_CANTOPEN && no_log && ::access(path_.c_str(), R_OK) == 0;
 }
 
 Connection::~Connection() {
@@ -114,6 +141,28 @@ void Connection::execute(const char* sql) {
   if (code != SQLITE_OK) fail(code);
 }
 
+void Connection::use_write_ahead_log() {
+  // Another process may be making the same file; then it sets this.
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    const int code = sqlite3_exec(handle_, "PRAGMA journal_mode = WAL", nullptr, nullptr, nullptr);
+    if ((code & 0xff) != SQLITE_BUSY) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+bool Connection::has_write_ahead_log() {
+  Statement statement = prepare("PRAGMA journal_mode");
+  return statement.step() && statement.text(0) == "wal";
+}
+
+void Connection::wait_for_disk(bool wait) {
+  if (wait == waits_for_disk_) return;
+  // Without a write-ahead log, not waiting could damage the file.
+  if (!wait && !has_write_ahead_log()) return;
+  execute(wait ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+  waits_for_disk_ = wait;
+}
+
 void Connection::fail(int code) const {
   const std::string said = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(code);
   std::string what = "the storage failed (" + said + ")", hint;
@@ -143,7 +192,8 @@ void Connection::fail(int code) const {
   throw Error({.what = what, .value = "\"" + path_ + "\"", .where = "storage", .hint = hint});
 }
 
-Transaction::Transaction(Connection& connection, Kind kind) : connection_(connection) {
+Transaction::Transaction(Connection& connection, Kind kind, bool last) : connection_(connection) {
+  if (kind == Kind::write) connection_.wait_for_disk(last);
   connection_.execute(kind == Kind::write ? "BEGIN IMMEDIATE" : "BEGIN");
 }
 

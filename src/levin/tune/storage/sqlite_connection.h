@@ -57,16 +57,25 @@ class Connection {
   std::int64_t last_id() const { return sqlite3_last_insert_rowid(handle_); }
   const std::string& path() const { return path_; }
 
+  /** Makes a new file keep a write-ahead log, where the file system can (network ones cannot). */
+  void use_write_ahead_log();
+  /** Whether the file keeps a write-ahead log. */
+  bool has_write_ahead_log();
+  /** Whether commits wait for the disk from now on. */
+  void wait_for_disk(bool wait);
+
   /** Throws an Error that says what SQLite's code means for the user. */
   [[noreturn]] void fail(int code) const;
 
  private:
   static int on_busy(void* self, int count);
+  bool is_finished_elsewhere() const;
 
   std::string path_;
   double wait_;
   double waited_ = 0;
   sqlite3* handle_ = nullptr;
+  bool waits_for_disk_ = true;
   std::unordered_map<std::string, sqlite3_stmt*> statements_;
 };
 
@@ -75,8 +84,11 @@ class Transaction {
  public:
   enum class Kind { read, write };
 
-  /** A write transaction takes the write lock at once, so that it never has to give up half way. */
-  Transaction(Connection& connection, Kind kind);
+  /**
+   * A write transaction takes the write lock at once, so that it never has to give up half way. When it must not
+   * `last`, a power cut soon after may undo it (whole); a later one that must last brings it to the disk, too.
+   */
+  Transaction(Connection& connection, Kind kind, bool last = true);
   ~Transaction();
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;

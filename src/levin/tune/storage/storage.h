@@ -5,6 +5,7 @@
 #include <levin/tune/frozen_trial.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -76,6 +77,8 @@ class LEVIN_API Storage {
    * Throws Error when a parameter of `content` does not fit the study's (see check_compatible).
    */
   virtual TrialPtr create_trial(std::int64_t study_id, const FrozenTrial* content = nullptr) = 0;
+  /** Adds copies of many trials, in as few transactions as makes sense. */
+  virtual void create_trials(std::int64_t study_id, std::span<const TrialPtr> contents);
   /** Makes the oldest WAITING trial RUNNING and returns it, or null; no two callers get the same trial. */
   virtual TrialPtr claim_waiting_trial(std::int64_t study_id) = 0;
   /** Applies `update`; throws Error when a parameter does not fit the study's (see check_compatible). */
@@ -85,10 +88,29 @@ class LEVIN_API Storage {
   virtual std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
                                             std::int64_t after) = 0;
   virtual TrialPtr trial(std::int64_t trial_id) = 0;
+
+  /**
+   * The trial to work on next: the oldest WAITING one, else a new one; with `heartbeat`, its first heartbeat is part of
+   * the same write.
+   */
+  virtual TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false);
+
+  /** Says of RUNNING trials that their process is alive now; other trials are passed over. */
+  virtual void record_heartbeats(std::span<const std::int64_t> trial_ids);
+  /** What takes the place of a trial that failed, or nothing; it sees the failed trial. */
+  using Successor = std::function<std::optional<FrozenTrial>(const FrozenTrial&)>;
+  /**
+   * Ends as FAIL the RUNNING trials of the study whose last heartbeat is older than `grace_period` seconds, and adds
+   * their successors, if any, in the same transaction: no trial fails twice or is succeeded twice, whoever else calls
+   * this. Trials that never had a heartbeat are left alone. Returns the trials that failed.
+   */
+  virtual std::vector<TrialPtr> fail_stale_trials(std::int64_t study_id, double grace_period,
+                                                  const Successor& successor = {});
 };
 
 /**
- * Opens `memory://` (a new, empty storage in this process), `sqlite:///relative.db` or `sqlite:////absolute.db`.
+ * Opens `memory://` (a new, empty storage in this process), `journal:///FILE` or `sqlite:///FILE`; an absolute path
+ * begins with a fourth slash.
  *
  * `create`: whether a missing file is made; when false, a missing file is an Error. Throws Error for an unknown
  * scheme and for files that cannot be opened or hold something else.

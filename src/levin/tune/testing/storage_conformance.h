@@ -7,10 +7,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <set>
 #include <string>
@@ -232,6 +234,132 @@ TEST_P(StorageConformance, WaitingTrialsAreClaimedInOrderAndOnce) {
   }
   EXPECT_EQ(count, 28u);
   EXPECT_EQ(numbers.size(), 28u);
+}
+
+TEST_P(StorageConformance, TheNextTrialIsTheOldestOfTheQueueOrANewOne) {
+  const auto id = new_study();
+  EXPECT_THROW(storage->next_trial(77), Error);
+  FrozenTrial waiting;
+  waiting.state = TrialState::waiting;
+  waiting.system_attrs = {{"fixed_params", Map{{"x", 1}}}};
+  storage->create_trial(id, &waiting);
+  const auto first = storage->next_trial(id, true);
+  EXPECT_EQ(first->number, 0);
+  EXPECT_EQ(first->state, TrialState::running);
+  EXPECT_EQ(first->system_attrs.at("fixed_params"), Value(Map{{"x", 1}}));
+  EXPECT_TRUE(first->datetime_start.has_value());
+  EXPECT_EQ(storage->next_trial(id, true)->number, 1);
+  EXPECT_EQ(storage->trial(storage->next_trial(id)->trial_id)->state, TrialState::running);
+}
+
+TEST_P(StorageConformance, ATrialMayGoBackIntoTheQueue) {
+  const auto id = new_study();
+  const auto trial = storage->next_trial(id, true);
+  storage->update_trial(trial->trial_id, {.params = {param("x", 1)}});
+  storage->update_trial(trial->trial_id, {.state = TrialState::waiting});
+  EXPECT_TRUE(storage->fail_stale_trials(id, -1).empty()) << "it is not running";
+  const auto again = storage->next_trial(id);
+  EXPECT_EQ(again->trial_id, trial->trial_id);
+  EXPECT_EQ(again->params, (Map{{"x", 1.0}}));
+  EXPECT_EQ(storage->next_trial(id)->number, 1);
+}
+
+TEST_P(StorageConformance, TrialsWithoutASignOfLifeFailOnceAndAreSucceededOnce) {
+  const auto id = new_study(), other = new_study("other");
+  const auto dead = storage->next_trial(id, true), alive = storage->next_trial(id, true);
+  const auto silent = storage->next_trial(id), elsewhere = storage->next_trial(other, true);
+  const auto finished = storage->next_trial(id, true);
+  storage->update_trial(dead->trial_id, {.params = {param("x", 3)}, .user_attrs = {{"u", 1}}});
+  storage->update_trial(finished->trial_id, {.state = TrialState::complete, .values = {1.0}});
+  EXPECT_TRUE(storage->fail_stale_trials(id, 60).empty());
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+  const std::vector<std::int64_t> ids{alive->trial_id, finished->trial_id};
+  storage->record_heartbeats(ids);
+  const auto successor = [](const FrozenTrial& failed) -> std::optional<FrozenTrial> {
+    EXPECT_EQ(failed.state, TrialState::fail);
+    FrozenTrial next;
+    next.state = TrialState::waiting;
+    next.params = failed.params;
+    next.distributions = failed.distributions;
+    next.system_attrs = {{"failed_trial", failed.number}};
+    return next;
+  };
+  const auto failed = storage->fail_stale_trials(id, 1.0, successor);
+  ASSERT_EQ(failed.size(), 1u);
+  EXPECT_EQ(failed[0]->trial_id, dead->trial_id);
+  EXPECT_EQ(failed[0]->user_attrs, (Map{{"u", 1}}));
+  EXPECT_TRUE(failed[0]->datetime_complete.has_value());
+  EXPECT_TRUE(storage->fail_stale_trials(id, 1.0, successor).empty());
+  EXPECT_EQ(storage->trial(alive->trial_id)->state, TrialState::running);
+  EXPECT_EQ(storage->trial(silent->trial_id)->state, TrialState::running);
+  EXPECT_EQ(storage->trial(elsewhere->trial_id)->state, TrialState::running);
+  EXPECT_EQ(storage->trial(finished->trial_id)->state, TrialState::complete);
+  const auto next = storage->next_trial(id);
+  EXPECT_EQ(next->number, 4);
+  EXPECT_EQ(next->params, (Map{{"x", 3.0}}));
+  EXPECT_EQ(next->system_attrs.at("failed_trial"), Value(0));
+}
+
+TEST_P(StorageConformance, ManyTrialsAreAddedInOrder) {
+  const auto id = new_study();
+  std::vector<TrialPtr> contents;
+  for (int i = 0; i < 250; ++i) {
+    auto trial = std::make_shared<FrozenTrial>();
+    trial->state = i % 5 == 0 ? TrialState::waiting : TrialState::complete;
+    if (i % 5 != 0) {
+      trial->values = {1.0 * i};
+      trial->params = {{"x", 0.01 * i}};
+      trial->distributions = {{"x", FloatDistribution{.low = 0, .high = 10}}};
+    }
+    contents.push_back(std::move(trial));
+  }
+  storage->create_trials(id, contents);
+  const auto trials = storage->read_trials(id, {}, -1);
+  ASSERT_EQ(trials.size(), 250u);
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    EXPECT_EQ(trials[i]->number, static_cast<std::int64_t>(i));
+    EXPECT_EQ(trials[i]->state, contents[i]->state);
+    EXPECT_EQ(trials[i]->values, contents[i]->values);
+    EXPECT_EQ(trials[i]->params, contents[i]->params);
+  }
+  EXPECT_EQ(storage->next_trial(id)->number, 0);
+}
+
+TEST_P(StorageConformance, TextsComeBackAsTheyWere) {
+  const std::string odd = "quote ' \" back\\slash % {} \xE2\x82\xAC \xF0\x9F\x8E\x89 \n\t$1";
+  const auto id = storage->create_study(odd, {Direction::minimize}).value();
+  EXPECT_EQ(storage->find_study(odd), id);
+  storage->set_study_user_attr(id, odd, odd);
+  EXPECT_EQ(storage->study(id).user_attrs, (Map{{odd, odd}}));
+  const std::string longer(5000, 'x');
+  const auto trial = storage->next_trial(id)->trial_id;
+  storage->update_trial(trial, {.params = {{odd, CategoricalDistribution{{odd, 1}}, 0}},
+                                .user_attrs = {{"long", longer}, {"", Value()}},
+                                .system_attrs = {{odd, List{odd, Map{{odd, 1.5}}}}}});
+  const auto read = storage->trial(trial);
+  EXPECT_EQ(read->params, (Map{{odd, odd}}));
+  EXPECT_EQ(read->user_attrs, (Map{{"long", longer}, {"", Value()}}));
+  EXPECT_EQ(read->system_attrs, (Map{{odd, List{odd, Map{{odd, 1.5}}}}}));
+}
+
+TEST_P(StorageConformance, NumbersComeBackToTheLastBit) {
+  const auto trial = storage->next_trial(new_study())->trial_id;
+  const std::vector<double> numbers{0.1, 1.0 / 3, 1e-300, 4.9406564584124654e-324, 1.7976931348623157e308, -0.0, 1e22};
+  TrialUpdate update;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    update.intermediate_values.emplace_back(static_cast<std::int64_t>(i), numbers[i]);
+    update.params.push_back({"p" + std::to_string(i), FloatDistribution{.low = -1e308, .high = 1.7e308}, numbers[i]});
+  }
+  storage->update_trial(trial, update);
+  storage->update_trial(trial, {.intermediate_values = {{0, 7.5}}});
+  const auto read = storage->trial(trial);
+  EXPECT_EQ(read->intermediate_values.at(0), 7.5) << "a second value replaces the first";
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (i > 0) {
+      EXPECT_EQ(read->intermediate_values.at(static_cast<std::int64_t>(i)), numbers[i]);
+    }
+    EXPECT_EQ(read->params.at("p" + std::to_string(i)).as_double(), numbers[i]);
+  }
 }
 
 TEST_P(StorageConformance, ThreadsGetDistinctNumbers) {

@@ -1,0 +1,57 @@
+// JournalStorage: studies in a file that is only ever appended to, in the format of Optuna's journal.
+#pragma once
+
+#include <levin/tune/storage/storage.h>
+
+#include <memory>
+#include <string>
+
+namespace levin::tune {
+
+struct JournalStorageOptions {
+  bool create = true;   ///< make the file when it is missing; else that is an Error
+  double timeout = 60;  ///< seconds to wait while others hold the file locked
+};
+
+/**
+ * Studies in one file of JSON lines that any number of threads and processes append to at once, Optuna's
+ * JournalStorage (with JournalFileBackend and either of its locks) among them. Works where file locks do not, such as
+ * on old network file systems.
+ *
+ * What ends a trial, a study's creation and its attributes are on the disk when the call returns; what leads up to a
+ * trial's end gets there with it. Heartbeats are system attributes and are judged by the clocks of those who write.
+ * Throws Error for a file that holds something else, a damaged line (with its number), a full disk, or a lock that
+ * stays.
+ */
+class LEVIN_API JournalStorage : public Storage {
+ public:
+  explicit JournalStorage(const std::string& path, JournalStorageOptions options = {});
+  ~JournalStorage() override;
+
+  std::string url() const override;
+  bool slow_writes() const override { return true; }
+  std::optional<std::int64_t> create_study(const std::string& name, const std::vector<Direction>& directions) override;
+  void delete_study(std::int64_t study_id) override;
+  std::optional<std::int64_t> find_study(const std::string& name) override;
+  FrozenStudy study(std::int64_t study_id) override;
+  std::vector<FrozenStudy> studies() override;
+  void set_study_user_attr(std::int64_t study_id, const std::string& key, const Value& value) override;
+  void set_study_system_attr(std::int64_t study_id, const std::string& key, const Value& value) override;
+  TrialPtr create_trial(std::int64_t study_id, const FrozenTrial* content = nullptr) override;
+  void create_trials(std::int64_t study_id, std::span<const TrialPtr> contents) override;
+  TrialPtr claim_waiting_trial(std::int64_t study_id) override;
+  TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false) override;
+  void update_trial(std::int64_t trial_id, const TrialUpdate& update) override;
+  std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
+                                    std::int64_t after) override;
+  TrialPtr trial(std::int64_t trial_id) override;
+  void record_heartbeats(std::span<const std::int64_t> trial_ids) override;
+  std::vector<TrialPtr> fail_stale_trials(std::int64_t study_id, double grace_period,
+                                          const Successor& successor) override;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace levin::tune
