@@ -12,4 +12,11 @@ endif()
 
 if(LEVIN_WITH_TORCH)
   include(LevinTorch)
+  # What data are read from: gzip, zip, PNG, JPEG.
+  find_package(ZLIB REQUIRED)
+  find_package(PNG REQUIRED)
+  find_path(LEVIN_ZIP_INCLUDE_DIR zip.h REQUIRED)
+  find_library(LEVIN_ZIP zip REQUIRED)
+  find_path(LEVIN_TURBOJPEG_INCLUDE_DIR turbojpeg.h REQUIRED)
+  find_library(LEVIN_TURBOJPEG turbojpeg REQUIRED)
 endif()

@@ -1,7 +1,8 @@
 // What a batch costs: Levin's DataLoader beside bare at::index_select and beside torch::data's loader, one thread.
 //
 // Prints microseconds a batch (median of the epochs measured, the ways taking turns within a round) and the ratio to
-// index_select.
+// index_select. Then what a second worker brings to a costly transform.
+#include <levin/data/image_transforms.h>
 #include <levin/data/loader.h>
 #include <levin/data/random_split.h>
 #include <levin/data/tensor_dataset.h>
@@ -108,6 +109,40 @@ void compare(const Data& data) {
   }
 }
 
+// Two workers beside one: pictures in memory, an affine transform of every sample. The rounds take turns, and each
+// gives one ratio.
+void compare_workers() {
+  const levin::TensorDataset pictures({torch::rand({2048, 1, 64, 64}), torch::randint(10, {2048})});
+  const auto epoch = [&](int64_t workers) {
+    return run_loader({pictures,
+                       {.batch_size = 64,
+                        .shuffle = true,
+                        .num_workers = workers,
+                        .persistent_workers = workers > 0,
+                        .seed = 0,
+                        .transform = levin::RandomAffine({.degrees = {-20, 20}, .scale = {0.8, 1.2}, .seed = 0})}});
+  };
+  const auto none = epoch(0), one = epoch(1), two = epoch(2);
+  const auto seconds = [](const std::function<int64_t()>& run) {
+    const auto start = Clock::now();
+    run();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  std::vector<double> times, ratios, against_none;
+  for (int round = -1; round < 15; ++round) {
+    const double without = seconds(none), single = seconds(one), both = seconds(two);
+    if (round < 0) continue;
+    times.push_back(single);
+    ratios.push_back(single / both);
+    against_none.push_back(without / single);
+  }
+  std::sort(ratios.begin(), ratios.end());
+  std::printf("\n2,048 pictures of 64 x 64 with RandomAffine, batch 64\n");
+  std::printf("one worker: %.1f ms an epoch, %.2f times as fast as none\n", 1e3 * median(times), median(against_none));
+  std::printf("two workers are %.2f times as fast as one (quartiles %.2f to %.2f)\n", median(ratios),
+              ratios[ratios.size() / 4], ratios[ratios.size() * 3 / 4]);
+}
+
 }  // namespace
 
 int main() {
@@ -116,4 +151,5 @@ int main() {
   compare({"60,000 x 784 floats and a class", torch::randn({60000, 784}), torch::randint(10, {60000}), 64, 11});
   compare({"1,000 x 1 floats and a float", torch::randn({1000, 1}), torch::randn({1000, 1}), 100, 501});
   compare({"1,797 x 64 floats and a class", torch::randn({1797, 64}), torch::randint(10, {1797}), 64, 201});
+  compare_workers();
 }

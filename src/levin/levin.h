@@ -11,15 +11,24 @@
 #include <levin/core/value.h>
 
 #include <levin/data/batch.h>
+#include <levin/data/collate.h>
 #include <levin/data/combined_loader.h>
 #include <levin/data/data_module.h>
 #include <levin/data/dataset.h>
+#include <levin/data/idx.h>
+#include <levin/data/image_folder.h>
+#include <levin/data/image_transforms.h>
+#include <levin/data/iterable_dataset.h>
 #include <levin/data/loader.h>
+#include <levin/data/npy.h>
 #include <levin/data/random_split.h>
+#include <levin/data/sample_rng.h>
+#include <levin/data/sampler.h>
 #include <levin/data/seed.h>
 #include <levin/data/table.h>
 #include <levin/data/table_preprocessor.h>
 #include <levin/data/tensor_dataset.h>
+#include <levin/data/text.h>
 #include <levin/data/transforms.h>
 
 #include <levin/nn/activation.h>

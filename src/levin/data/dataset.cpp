@@ -1,49 +1,45 @@
 #include <levin/data/dataset.h>
 
 #include <levin/core/error.h>
+#include <levin/data/collate.h>
 
-#include <ATen/ops/stack.h>
+#include <c10/util/Type.h>
 
-#include <sstream>
-#include <vector>
+#include <exception>
+#include <typeinfo>
 
 namespace levin {
 
 DatasetImpl::~DatasetImpl() = default;
 
 Batch DatasetImpl::get_batch(std::span<const std::int64_t> indices) const {
-  if (indices.empty()) throw Error("a batch needs at least one sample");
   std::vector<Batch> samples;
   samples.reserve(indices.size());
-  for (const auto index : indices) samples.push_back(get(index));
+  for (const auto index : indices) samples.push_back(get_named(index));
+  return stack_samples(samples);
+}
 
-  const auto& first = samples.front();
-  Batch::Tensors stacked;
-  std::vector<at::Tensor> column(samples.size());
-  for (std::int64_t t = 0; t < first.size(); ++t) {
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      if (samples[i].size() != first.size()) {
-        throw Error({.what = "the samples of a batch hold different numbers of tensors",
-                     .value = std::to_string(first.size()) + " in sample " + std::to_string(indices[0]) + ", " +
-                              std::to_string(samples[i].size()) + " in sample " + std::to_string(indices[i]),
-                     .where = {},
-                     .hint = {}});
-      }
-      column[i] = samples[i][t];
-      if (column[i].sizes() != column[0].sizes()) {
-        std::ostringstream shapes;
-        shapes << column[0].sizes() << " in sample " << indices[0] << ", " << column[i].sizes() << " in sample "
-               << indices[i];
-        throw Error(
-            {.what = "samples of different shapes cannot be stacked to a batch (tensor " + std::to_string(t) + ")",
-             .value = shapes.str(),
-             .where = {},
-             .hint = "pad them in get(), or override get_batch()"});
-      }
-    }
-    stacked.push_back(at::stack(column));
+std::string DatasetImpl::name() const { return c10::demangle(typeid(*this).name()); }
+
+Batch DatasetImpl::get_named(std::int64_t index) const {
+  try {
+    return get(index);
+  } catch (const Error& error) {
+    auto info = error.info();
+    const auto sample = "sample " + std::to_string(index) + " of " + name();
+    info.where = info.where.empty() ? sample : info.where + ", " + sample;
+    std::throw_with_nested(Error(std::move(info)));
+  } catch (const std::exception& error) {
+    std::throw_with_nested(Error(
+        {.what = error.what(), .value = {}, .where = "sample " + std::to_string(index) + " of " + name(), .hint = {}}));
   }
-  return first.with_tensors(std::move(stacked));
+}
+
+std::vector<Batch> Dataset::get_samples(std::span<const std::int64_t> indices) const {
+  std::vector<Batch> samples;
+  samples.reserve(indices.size());
+  for (const auto index : indices) samples.push_back(impl().get_named(index));
+  return samples;
 }
 
 Batch Dataset::get(std::int64_t index) const {

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace levin {
 
@@ -25,6 +27,13 @@ class LEVIN_API DatasetImpl {
   virtual Batch get(std::int64_t index) const = 0;
   /** The samples at `indices` (at least one) as one batch; by default stacks `get` of each. */
   virtual Batch get_batch(std::span<const std::int64_t> indices) const;
+  /** For messages; by default the name of the class. */
+  virtual std::string name() const;
+
+ protected:
+  /** `get`, whose exceptions come as an Error that names the sample and the dataset, with the original nested in it. */
+  Batch get_named(std::int64_t index) const;
+  friend class Dataset;
 };
 
 /** A handle to a dataset, shared by its copies: `Dataset(std::make_shared<MyDataset>(...))`. */
@@ -40,6 +49,8 @@ class LEVIN_API Dataset {
   /** Sample `index` without a batch dimension; throws Error outside [0, size()). */
   Batch get(std::int64_t index) const;
   Batch get_batch(std::span<const std::int64_t> indices) const { return impl().get_batch(indices); }
+  /** The samples at `indices`, one by one; exceptions name the sample. */
+  std::vector<Batch> get_samples(std::span<const std::int64_t> indices) const;
 
   /** The implementation; throws Error when undefined. */
   const DatasetImpl& impl() const {

@@ -2,6 +2,7 @@
 
 #include <levin/core/error.h>
 #include <levin/data/map_loader_impl.h>
+#include <levin/data/stream_loader_impl.h>
 
 namespace levin {
 
@@ -80,6 +81,9 @@ std::int64_t LoaderImpl::dataloader_idx() const { return 0; }
 
 DataLoader::DataLoader(Dataset dataset, DataLoaderOptions options)
     : impl_(std::make_shared<MapLoader>(std::move(dataset), std::move(options))) {}
+
+DataLoader::DataLoader(IterableDataset dataset, DataLoaderOptions options)
+    : impl_(std::make_shared<StreamLoader>(std::move(dataset), std::move(options))) {}
 
 std::int64_t DataLoader::size() const {
   if (const auto batches = impl().size()) return *batches;

@@ -4,10 +4,15 @@
 #include <levin/core/export.h>
 #include <levin/core/value.h>
 #include <levin/data/batch.h>
+#include <levin/data/collate.h>
 #include <levin/data/dataset.h>
+#include <levin/data/iterable_dataset.h>
+#include <levin/data/sampler.h>
+#include <levin/data/transform.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -19,10 +24,23 @@ namespace levin {
 /** In the order of torch.utils.data.DataLoader, then ours. */
 struct DataLoaderOptions {
   std::int64_t batch_size = 1;
-  bool shuffle = false;    ///< a new order every epoch
-  bool drop_last = false;  ///< leave out a last batch that is smaller than batch_size
-  /** Decides the order of every epoch; by default derived from current_seed() when the loader is made. */
-  std::optional<std::uint64_t> seed;
+  bool shuffle = false;             ///< a new order every epoch
+  Sampler sampler = {};             ///< which samples in which order, instead of `shuffle`
+  BatchSampler batch_sampler = {};  ///< whole batches, instead of batch_size, shuffle, sampler and drop_last
+  std::int64_t num_workers = 0;     ///< threads that load ahead; 0 loads in `next`
+  Collate collate_fn = {};          ///< from samples to a batch; by default Dataset::get_batch, or stack_samples
+  bool pin_memory = false;          ///< batches in page-locked memory; nothing without an accelerator
+  bool drop_last = false;           ///< leave out a last batch that is smaller than batch_size
+  double timeout = 0;               ///< seconds to wait for a worker's batch; 0 for ever
+  std::function<void(std::int64_t worker)> worker_init_fn = {};  ///< called first on every worker
+  std::int64_t prefetch_factor = 2;                              ///< batches loaded ahead a worker
+  bool persistent_workers = false;                               ///< keep the workers from epoch to epoch
+  /**
+   * Decides the order of every epoch and the random numbers of samples (sample_rng); by default derived from
+   * current_seed() when the loader is made. Samplers have seeds of their own.
+   */
+  std::optional<std::uint64_t> seed = {};
+  Transform transform = {};  ///< applied to every batch, in the workers
 };
 
 /** How a CombinedLoader goes through its parts. */
@@ -102,6 +120,11 @@ class LEVIN_API LoaderImpl {
  * The order of an epoch depends on (seed, epoch) alone, never on threads or torch's generator. Without shuffling,
  * batches of in-memory tensors are views into the dataset, which a step must not change in place.
  *
+ * With workers, threads load ahead; batches and their order are the same for any number of them, as long as random
+ * numbers come from `sample_rng`. Batches that were loaded but not handed out are loaded again after a resume. An
+ * exception in a dataset, collate function or transform comes out of `next` at its batch's turn, with the sample's
+ * index and the dataset's name; the position stays before that batch. Inside workers torch computes on one thread.
+ *
  * By hand: `for (const auto& batch : loader)` runs one epoch, each loop the next one. The Trainer's way: `begin_epoch`,
  * then `next` until it is false. Both can be saved and restored at any batch by `state` and `load_state`.
  */
@@ -110,6 +133,8 @@ class LEVIN_API DataLoader {
   DataLoader() = default;
   /** Throws Error when the dataset is undefined or an option makes no sense. */
   DataLoader(Dataset dataset, DataLoaderOptions options = {});
+  /** Over a dataset of samples one after the other, which takes neither shuffle nor samplers. */
+  DataLoader(IterableDataset dataset, DataLoaderOptions options = {});
   /** A loader of another kind. */
   explicit DataLoader(std::shared_ptr<LoaderImpl> impl) : impl_(std::move(impl)) {}
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/data/loader.h>
+#include <levin/data/loader_workers_impl.h>
 
 #include <vector>
 
@@ -12,7 +13,7 @@ class MapLoader : public LoaderImpl {
   MapLoader(Dataset dataset, DataLoaderOptions options);
 
   std::optional<std::int64_t> size() const override { return batches_; }
-  bool at_end() override { return batches_given() >= batches_; }
+  bool at_end() override { return finished() || batches_given() >= batches_; }
   Map state() const override;
   void load_state(const Map& state) override;
   std::shared_ptr<LoaderImpl> sequential_copy() const override;
@@ -20,18 +21,30 @@ class MapLoader : public LoaderImpl {
   const DataLoaderOptions& options() const override { return options_; }
 
  protected:
-  void start_epoch() override {}
+  void start_epoch() override { stop_workers(); }
   bool fetch(Batch& batch) override;
 
  private:
-  std::span<const std::int64_t> batch_indices();
+  bool in_order() const { return !options_.shuffle && !options_.sampler && !options_.batch_sampler; }
+  void plan_epoch();
+  std::span<const std::int64_t> batch_indices(std::int64_t batch, std::vector<std::int64_t>& scratch) const;
+  Batch load(std::int64_t batch, std::int64_t worker, std::vector<std::int64_t>& scratch) const;
+  void stop_workers();
 
   Dataset dataset_;
   DataLoaderOptions options_;
-  std::int64_t samples_ = 0;
+  std::int64_t samples_ = 0;  // of the dataset
+  std::int64_t drawn_ = 0;    // samples an epoch, unless batch_sampler decides
   std::int64_t batches_ = 0;
-  std::vector<std::int64_t> order_;  // shuffled: the epoch's permutation; else the indices of one batch
-  std::int64_t order_epoch_ = -1;    // the epoch that a permutation belongs to
+
+  // The epoch's plan, which workers read while they run; in_order() needs none.
+  std::vector<std::int64_t> order_;  // the indices of all batches
+  std::vector<std::size_t> ends_;    // batch_sampler: where each batch ends in order_
+  std::int64_t planned_epoch_ = -1;
+  std::vector<std::int64_t> scratch_;  // indices of a batch loaded in next()
+
+  bool running_ = false;  // the workers load this epoch's batches from batches_given() on
+  std::unique_ptr<OrderedPrefetch<Batch>> workers_;
 };
 
 }  // namespace levin

@@ -1,8 +1,9 @@
-// Augmentation of whole batches, the same for the same (seed, epoch, batch).
+// Augmentation of whole batches: noise and mixing, the same for the same (seed, epoch, batch or sample).
 #pragma once
 
 #include <levin/core/export.h>
 #include <levin/data/batch.h>
+#include <levin/data/transform.h>
 
 #include <ATen/core/Generator.h>
 
@@ -26,6 +27,8 @@ class LEVIN_API GaussianNoise {
   explicit GaussianNoise(const GaussianNoiseOptions& options = {});
 
   Batch operator()(const Batch& batch, std::int64_t epoch, std::int64_t batch_index);
+  /** As a Transform: the noise of a sample depends on (seed, epoch, sample index), drawn on the CPU; thread-safe. */
+  Batch operator()(const Batch& batch, const BatchContext& context) const;
 
   double std() const noexcept { return std_; }
 
@@ -55,11 +58,29 @@ class LEVIN_API Mixup {
   explicit Mixup(const MixupOptions& options = {});
 
   Batch operator()(const Batch& batch, std::int64_t epoch, std::int64_t batch_index) const;
+  /** As a Transform: every sample has a lambda and a partner of its own, by (seed, epoch, sample index). */
+  Batch operator()(const Batch& batch, const BatchContext& context) const;
 
   /** The weight of a sample itself in this batch. */
   double lambda(std::int64_t epoch, std::int64_t batch_index) const;
 
   const MixupOptions& options() const noexcept { return options_; }
+
+ private:
+  MixupOptions options_;  // with the seed in use
+};
+
+/**
+ * CutMix (Yun et al. 2019): a rectangle of every picture comes from another picture of the batch, and the target is
+ * mixed by the areas. Options and targets are Mixup's; tensor 0 holds the pictures [batch, channels, height, width].
+ * The rectangle, its share drawn from Beta(alpha, alpha), and the partner depend on (seed, epoch, sample index).
+ */
+class LEVIN_API CutMix {
+ public:
+  /** Throws Error for a negative alpha or num_classes. */
+  explicit CutMix(const MixupOptions& options = {.alpha = 1.0});
+
+  Batch operator()(const Batch& batch, const BatchContext& context) const;
 
  private:
   MixupOptions options_;  // with the seed in use
