@@ -34,11 +34,11 @@ Dataset noisy(int64_t throws_at = -1) {
 
 // The samples 0..n-1 of each shard as shard * 100 + i.
 struct Count : IterableDatasetImpl {
-  explicit Count(std::vector<int64_t> n, bool has_state = false) : n(std::move(n)), has_state(has_state) {}
+  explicit Count(std::vector<int64_t> sizes, bool saves = false) : n(std::move(sizes)), has_state(saves) {}
 
   struct Stream : SampleStream {
-    Stream(int64_t first, int64_t n, bool has_state, std::atomic<int64_t>& reads)
-        : first(first), n(n), has_state(has_state), reads(reads) {}
+    Stream(int64_t from, int64_t size, bool saves, std::atomic<int64_t>& counter)
+        : first(from), n(size), has_state(saves), reads(counter) {}
     bool next(Batch& sample) override {
       if (i >= n) return false;
       ++reads;

@@ -5,12 +5,13 @@
 #include <levin/core/value.h>
 #include <levin/data/seed.h>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/affine_grid_generator.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/grid_sampler.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
@@ -254,7 +255,18 @@ Batch RandomAffine::operator()(const Batch& batch, const BatchContext& context) 
                                        m[4], 2 * m[5] / height};
     std::copy(normal.begin(), normal.end(), theta.mutable_data_ptr<double>() + 6 * i);
   }
-  const auto grid = at::affine_grid_generator(theta.to(x.options().requires_grad(false)), x.sizes(), false);
+  // By elementwise operations, not a product of matrices, whose rounding could depend on the size of the batch.
+  const auto plain = x.options().requires_grad(false);
+  theta = theta.to(plain);
+  const auto entry = [&](std::int64_t row, std::int64_t column) {
+    return theta.select(1, row).select(1, column).view({-1, 1, 1});
+  };
+  const auto places = [&](std::int64_t count) {
+    return at::arange(count, plain).mul_(2).add_(1).div_(static_cast<double>(count)).sub_(1);
+  };
+  const auto xs = places(x.size(3)).view({1, 1, -1}), ys = places(x.size(2)).view({1, -1, 1});
+  const auto grid = at::stack(
+      {entry(0, 0) * xs + entry(0, 1) * ys + entry(0, 2), entry(1, 0) * xs + entry(1, 1) * ys + entry(1, 2)}, -1);
   constexpr int kBilinear = 0, kZeros = 0;
   auto result = at::grid_sampler(options_.fill == 0 ? x : x.sub(options_.fill), grid, kBilinear, kZeros, false);
   if (options_.fill != 0) result.add_(options_.fill);
