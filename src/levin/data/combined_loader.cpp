@@ -45,16 +45,13 @@ class CombinedLoaderImpl : public LoaderImpl {
   }
 
   Map state() const override {
-    List parts, cycles;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-      parts.push_back(parts_[i].state());
-      cycles.push_back(cycles_[i]);
-    }
+    List parts;
+    for (const auto& part : parts_) parts.emplace_back(part.state());
     Map state = position();
     state["mode"] = to_string(options_.mode);
     state["turn"] = turn_;
     state["turn_given"] = turn_given_;
-    state["cycles"] = std::move(cycles);
+    state["cycles"] = List(cycles_.begin(), cycles_.end());
     state["parts"] = std::move(parts);
     return state;
   }
