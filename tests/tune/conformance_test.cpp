@@ -6,9 +6,12 @@
 #include <levin/tune/pruners/threshold.h>
 #include <levin/tune/pruners/wilcoxon.h>
 #include <levin/tune/samplers/bohb.h>
+#include <levin/tune/samplers/cma_es_sampler.h>
 #include <levin/tune/samplers/dehb.h>
+#include <levin/tune/samplers/gp.h>
 #include <levin/tune/samplers/nsga.h>
 #include <levin/tune/samplers/partial_fixed.h>
+#include <levin/tune/samplers/qmc.h>
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/random_forest.h>
 #include <levin/tune/samplers/tpe.h>
@@ -76,7 +79,19 @@ INSTANTIATE_TEST_SUITE_P(
         SamplerFactory{"tpe_no_liar",
                        [](auto seed) -> SamplerRef {
                          return TPESampler({.n_startup_trials = 3, .seed = seed, .constant_liar = false});
-                       }}),
+                       }},
+        SamplerFactory{"qmc_sobol",
+                       [](auto seed) -> SamplerRef { return QMCSampler({.scramble = true, .seed = seed}); }},
+        SamplerFactory{"qmc_halton",
+                       [](auto seed) -> SamplerRef { return QMCSampler({.qmc_type = QMCType::halton, .seed = seed}); }},
+        SamplerFactory{"cma", [](auto seed) -> SamplerRef { return CmaEsSampler({.seed = seed}); }},
+        SamplerFactory{"cma_margin",
+                       [](auto seed) -> SamplerRef {
+                         return CmaEsSampler({.seed = seed, .consider_pruned_trials = true, .with_margin = true});
+                       }},
+        SamplerFactory{"cma_separable",
+                       [](auto seed) -> SamplerRef { return CmaEsSampler({.seed = seed, .use_separable_cma = true}); }},
+        SamplerFactory{"gp", [](auto seed) -> SamplerRef { return GPSampler({.seed = seed}); }}),
     [](const auto& factory) { return name_of(factory); });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -106,6 +121,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         SamplerFactory{"random", [](auto seed) -> SamplerRef { return RandomSampler({.seed = seed}); }},
         SamplerFactory{"tpe", [](auto seed) -> SamplerRef { return TPESampler({.seed = seed}); }},
+        SamplerFactory{"gp", [](auto seed) -> SamplerRef { return GPSampler({.seed = seed}); }},
+        SamplerFactory{"qmc", [](auto seed) -> SamplerRef { return QMCSampler({.scramble = true, .seed = seed}); }},
         SamplerFactory{"nsga2",
                        [](auto seed) -> SamplerRef { return NSGAIISampler({.population_size = 8, .seed = seed}); }},
         SamplerFactory{"nsga3",

@@ -14,12 +14,17 @@
 #include <levin/tune/pruners/threshold.h>
 #include <levin/tune/pruners/wilcoxon.h>
 #include <levin/tune/samplers/bohb.h>
+#include <levin/tune/samplers/brute_force.h>
+#include <levin/tune/samplers/cma_es_sampler.h>
 #include <levin/tune/samplers/dehb.h>
+#include <levin/tune/samplers/gp.h>
 #include <levin/tune/samplers/grid.h>
 #include <levin/tune/samplers/nsga.h>
 #include <levin/tune/samplers/partial_fixed.h>
+#include <levin/tune/samplers/qmc.h>
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/random_forest.h>
+#include <levin/tune/samplers/registry.h>
 #include <levin/tune/samplers/sampler.h>
 #include <levin/tune/samplers/tpe.h>
 #include <levin/tune/space.h>

@@ -233,48 +233,98 @@ std::vector<std::vector<double>> ParzenEstimator::sample(Rng& rng, std::size_t n
   return out;
 }
 
+// A kernel's log density only falls from parameter to parameter, since its maximum is in `base_`. So kernels that have
+// fallen so far below the prior that a double's sum does not see them are left out of the parameters that remain.
 std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<double>>& points) const {
-  constexpr std::size_t width = 4;  // points that share one pass over the kernels
+  constexpr std::size_t width = 4;         // points that share one pass over the kernels
+  constexpr std::size_t between = 4;       // parameters after which to look who is left
+  constexpr double invisible = 36.8 + 14;  // 2^-53, shared by a million kernels
   const std::size_t n_points = points.empty() ? 0 : points.front().size();
-  const std::size_t n_kernels = base_.size();
+  const std::size_t n_kernels = base_.size(), prior = n_kernels - 1;
   std::vector<double> out(n_points);
   std::array<std::vector<double>, width> acc;
   std::vector<double> by_group;
+  std::vector<std::uint32_t> left;
   for (std::size_t first = 0; first < n_points; first += width) {
     const std::size_t count = std::min(width, n_points - first);
     for (auto& sums : acc) sums = base_;
+    const auto group_masses = [&](const ParzenColumn& column, double x) {
+      const double half = column.distribution_.step() / 2;
+      const double below = column.to_kernel_space(x - half), above = column.to_kernel_space(x + half);
+      by_group.clear();
+      for (const auto& [center, sigma] : column.groups_) {
+        by_group.push_back(log_normal_mass((below - center) / sigma, (above - center) / sigma));
+      }
+    };
+    // What the prior alone comes to, a lower bound of each point's density.
+    std::array<double, width> floor_of{};
+    for (std::size_t j = 0; j < count; ++j) {
+      floor_of[j] = base_[prior] - invisible;
+      for (std::size_t i = 0; i < columns_.size(); ++i) {
+        const ParzenColumn& column = *columns_[i];
+        const double x = points[i][first + j];
+        if (column.distribution_.is_categorical()) {
+          floor_of[j] += column.log_miss_;
+        } else if (column.distribution_.step() != 0) {
+          const double half = column.distribution_.step() / 2, c = column.center_[prior], s = column.sigma_[prior];
+          floor_of[j] +=
+              log_normal_mass((column.to_kernel_space(x - half) - c) / s, (column.to_kernel_space(x + half) - c) / s);
+        } else {
+          const double z = (column.to_kernel_space(x) - column.center_[prior]) * column.inverse_sigma_[prior];
+          floor_of[j] -= 0.5 * z * z;
+        }
+      }
+    }
+
+    bool all = true;  // whether all kernels take part, or those in `left`
     for (std::size_t i = 0; i < columns_.size(); ++i) {
       const ParzenColumn& column = *columns_[i];
       const Distribution& d = column.distribution_;
+      if (all && i > 0 && i % between == 0) {
+        left.clear();
+        for (std::size_t k = 0; k < n_kernels; ++k) {
+          bool visible = false;
+          for (std::size_t j = 0; j < count; ++j) visible = visible || acc[j][k] > floor_of[j];
+          if (visible) left.push_back(static_cast<std::uint32_t>(k));
+        }
+        all = 3 * left.size() > n_kernels;
+        if (!all) {
+          for (auto& sums : acc) {
+            for (std::size_t at = 0; at < left.size(); ++at) sums[at] = sums[left[at]];
+          }
+        }
+      }
+      const std::size_t n = all ? n_kernels : left.size();
+      const auto kernel = [&](std::size_t at) { return all ? at : left[at]; };
       if (d.is_categorical()) {
         for (std::size_t j = 0; j < count; ++j) {
           const double x = points[i][first + j];
-          for (std::size_t k = 0; k < n_kernels; ++k) {
-            acc[j][k] += column.center_[k] == x ? column.log_hit_ : column.log_miss_;
+          for (std::size_t at = 0; at < n; ++at) {
+            acc[j][at] += column.center_[kernel(at)] == x ? column.log_hit_ : column.log_miss_;
           }
         }
       } else if (d.step() != 0) {
         for (std::size_t j = 0; j < count; ++j) {
-          const double x = points[i][first + j];
-          const double left = column.to_kernel_space(x - d.step() / 2),
-                       right = column.to_kernel_space(x + d.step() / 2);
-          if (j == 0 || x != points[i][first + j - 1]) {
-            by_group.clear();
-            for (const auto& [center, sigma] : column.groups_) {
-              by_group.push_back(log_normal_mass((left - center) / sigma, (right - center) / sigma));
-            }
-          }
-          for (std::size_t k = 0; k < n_kernels; ++k) acc[j][k] += by_group[column.group_[k]];
+          if (j == 0 || points[i][first + j] != points[i][first + j - 1]) group_masses(column, points[i][first + j]);
+          for (std::size_t at = 0; at < n; ++at) acc[j][at] += by_group[column.group_[kernel(at)]];
         }
       } else {
         double x[width];
         for (std::size_t j = 0; j < width; ++j)
           x[j] = column.to_kernel_space(points[i][first + std::min(j, count - 1)]);
-        detail::subtract_half_squares(acc[0].data(), acc[1].data(), acc[2].data(), acc[3].data(), x,
-                                      column.center_.data(), column.inverse_sigma_.data(), n_kernels);
+        if (all) {
+          detail::subtract_half_squares(acc[0].data(), acc[1].data(), acc[2].data(), acc[3].data(), x,
+                                        column.center_.data(), column.inverse_sigma_.data(), n_kernels);
+        } else {
+          for (std::size_t at = 0; at < n; ++at) {
+            const double c = column.center_[left[at]], s = column.inverse_sigma_[left[at]];
+            for (std::size_t j = 0; j < width; ++j) acc[j][at] -= 0.5 * ((x[j] - c) * s) * ((x[j] - c) * s);
+          }
+        }
       }
     }
-    for (std::size_t j = 0; j < count; ++j) out[first + j] = detail::log_sum_exp(acc[j].data(), n_kernels);
+    const std::size_t n = all ? n_kernels : left.size();
+    for (std::size_t j = 0; j < count; ++j) out[first + j] = detail::log_sum_exp(acc[j].data(), n);
   }
   return out;
 }

@@ -1,7 +1,8 @@
 #include <levin/tune/samplers/tpe.h>
 
-#include <levin/core/json.h>
+#include <levin/core/rng.h>
 #include <levin/tune/samplers/parzen_estimator.h>
+#include <levin/tune/samplers/published_params.h>
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/trial_table.h>
 
@@ -15,43 +16,11 @@ namespace levin::tune {
 namespace {
 
 constexpr const char* relative_key = "tpe:relative_params:";
-constexpr std::size_t chunk_size = 2045;  // what Optuna's tables took for an attribute before they held text
 
 // How many of n trials count as good.
 std::size_t n_good(std::size_t n, bool multi_objective) {
   const auto tenth = static_cast<std::size_t>(std::ceil(0.1 * static_cast<double>(n)));
   return multi_objective ? tenth : std::min<std::size_t>(tenth, 25);
-}
-
-// Publishes a joint choice on its trial, so that other workers know of it before it is suggested.
-void publish(StudyView& study, const Map& params) {
-  const std::string json = to_json(params);
-  for (std::size_t at = 0, i = 0; at < json.size(); ++i) {
-    std::size_t end = std::min(at + chunk_size, json.size());
-    while (end < json.size() && (static_cast<unsigned char>(json[end]) & 0xC0) == 0x80) --end;  // keep characters whole
-    study.set_system_attr(relative_key + std::to_string(i), json.substr(at, end - at));
-    at = end;
-  }
-}
-
-// What a running trial is known to try: its suggested parameters over its published ones.
-Map params_of_running(const FrozenTrial& trial, bool multivariate) {
-  if (!multivariate) return trial.params;
-  std::string json;
-  for (std::size_t i = 0;; ++i) {
-    const Value* part = trial.system_attrs.find(relative_key + std::to_string(i));
-    if (part == nullptr || !part->is_string() || part->as_string().empty()) break;
-    json += part->as_string();
-  }
-  if (json.empty()) return trial.params;
-  Map params;
-  try {
-    params = parse_json(json).as_map();
-  } catch (const Error&) {
-    return trial.params;  // another worker is just writing its pieces
-  }
-  for (const auto& [name, value] : trial.params) params[name] = value;
-  return params;
 }
 
 }  // namespace
@@ -101,7 +70,7 @@ class TPESampler::Impl {
     } else {
       params = sample(table, study, trial, space);
     }
-    if (options_.constant_liar) publish(study, params);
+    if (options_.constant_liar) publish_params(study, relative_key, params);
     return params;
   }
 
@@ -161,7 +130,7 @@ class TPESampler::Impl {
       const bool joint = multivariate(study);
       for (const auto& other : study.trials().unfinished()) {
         if (other->state != TrialState::running || other->number == trial.number) continue;
-        const Map params = params_of_running(*other, joint);
+        const Map params = joint ? published_params(*other, relative_key) : other->params;
         const bool all =
             std::all_of(space.begin(), space.end(), [&](const auto& entry) { return params.contains(entry.first); });
         if (!all) continue;

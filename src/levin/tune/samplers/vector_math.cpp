@@ -1,23 +1,10 @@
 #include <levin/tune/samplers/vector_math.h>
 
+#include <levin/tune/samplers/vector_clones.h>
+
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstdint>
 #include <limits>
-
-// One build serves all x86-64 processors: the loader picks the version. The sanitizers start too late for that. AVX2
-// without fused multiply-add rounds as the plain version does, so results do not depend on the processor.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define LEVIN_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define LEVIN_VECTOR_CLONES
-#endif
-
-// Comparisons may be evaluated ahead of their turn: without that GCC vectorises no loop with a choice in it.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-trapping-math")
-#endif
 
 namespace levin::tune::detail {
 namespace {
@@ -53,33 +40,7 @@ double log_sum_exp(double* values, std::size_t n) {
   for (std::size_t k = whole; k < n; ++k) max = std::max(max, values[k]);
   if (std::isinf(max)) return max;
 
-  // exp by 2^i * exp(r), |r| <= ln 2 / 2, with Taylor's polynomial of degree 12 (relative error below 2e-16). What lies
-  // 700 below the largest counts as nothing in a double's sum; the clamp keeps 2^i a normal number.
-  constexpr double log2e = 1.4426950408889634, ln2_high = 6.93147180369123816490e-01,
-                   ln2_low = 1.90821492927058770002e-10;
-  constexpr double shifter = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number in the low bits
-  for (std::size_t k = 0; k < n; ++k) {
-    const double shifted = values[k] - max;
-    const double x = shifted > -700.0 ? shifted : -700.0;
-    const double t = x * log2e + shifter;
-    const double i = t - shifter;
-    const double r = (x - i * ln2_high) - i * ln2_low;
-    double p = 1.0 / 479001600;
-    p = p * r + 1.0 / 39916800;
-    p = p * r + 1.0 / 3628800;
-    p = p * r + 1.0 / 362880;
-    p = p * r + 1.0 / 40320;
-    p = p * r + 1.0 / 5040;
-    p = p * r + 1.0 / 720;
-    p = p * r + 1.0 / 120;
-    p = p * r + 1.0 / 24;
-    p = p * r + 1.0 / 6;
-    p = p * r + 0.5;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
-    const std::uint64_t scale = (std::bit_cast<std::uint64_t>(t) + 1023) << 52;
-    values[k] = p * std::bit_cast<double>(scale);
-  }
+  for (std::size_t k = 0; k < n; ++k) values[k] = fast_exp(values[k] - max);
   double sums[lanes] = {};
   for (std::size_t k = 0; k < whole; k += lanes) {
     for (std::size_t j = 0; j < lanes; ++j) sums[j] += values[k + j];

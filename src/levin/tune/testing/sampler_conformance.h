@@ -131,6 +131,73 @@ TEST_P(SamplerConformance, FailedPrunedAndInfiniteTrialsDoNoHarm) {
   }
 }
 
+TEST_P(SamplerConformance, EverySpaceOfOneKindWorks) {
+  // Nothing but values that leave no choice, nothing but choices, nothing at all.
+  auto single = study();
+  single.optimize(
+      [](Trial& trial) {
+        EXPECT_EQ(trial.suggest_int("i", 3, 3), 3);
+        EXPECT_EQ(trial.suggest_float("f", 0.5, 0.5), 0.5);
+        EXPECT_EQ(trial.suggest_categorical("c", {"only"}), "only");
+        return 0.0;
+      },
+      {.n_trials = 15});
+  auto choices = study();
+  choices.optimize(
+      [](Trial& trial) {
+        return trial.suggest_categorical("a", {0.0, 1.0}) + trial.suggest_categorical("b", {0.0, 1.0, 2.0});
+      },
+      {.n_trials = 30});
+  EXPECT_EQ(choices.trials({TrialState::complete}).size(), 30u);
+  auto nothing = study();
+  nothing.optimize([](Trial&) { return 1.0; }, {.n_trials = 15});
+  EXPECT_EQ(nothing.trials({TrialState::complete}).size(), 15u);
+}
+
+TEST_P(SamplerConformance, EqualValuesDoNoHarm) {
+  auto s = study();
+  s.optimize(
+      [](Trial& trial) {
+        const double x = trial.suggest_float("x", -1, 1) + static_cast<double>(trial.suggest_int("k", 0, 2));
+        return 0 * x;
+      },
+      {.n_trials = 30});
+  EXPECT_EQ(s.trials({TrialState::complete}).size(), 30u);
+}
+
+TEST_P(SamplerConformance, InfeasibleTrialsDoNoHarm) {
+  // Nothing is feasible; then constraints that not every trial sets.
+  auto s = study();
+  s.optimize(
+      [](Trial& trial) {
+        const double x = trial.suggest_float("x", 0, 1);
+        if (trial.number() < 20 || trial.number() % 3 == 0) trial.set_constraint("a", 1 + x);
+        if (trial.number() % 4 == 0) trial.set_constraint("b", x - 0.5);
+        return x;
+      },
+      {.n_trials = 40});
+  EXPECT_EQ(s.trials({TrialState::complete}).size(), 40u);
+}
+
+TEST_P(SamplerConformance, OpenTrialsDoNotBlockOthers) {
+  auto s = study();
+  s.optimize([](Trial& trial) { return trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1); },
+             {.n_trials = 20});
+  std::vector<Trial> open;
+  for (int i = 0; i < 6; ++i) {
+    open.push_back(s.ask());
+    if (i % 2 == 0) open.back().suggest_float("x", 0, 1);  // the others have suggested nothing yet
+  }
+  for (auto& trial : open) {
+    const double x = trial.suggest_float("x", 0, 1), y = trial.suggest_float("y", 0, 1);
+    EXPECT_TRUE(x >= 0 && x <= 1 && y >= 0 && y <= 1);
+  }
+  for (auto it = open.rbegin(); it != open.rend(); ++it) s.tell(*it, 0.0);  // finished in another order
+  s.optimize([](Trial& trial) { return trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1); },
+             {.n_trials = 5});
+  EXPECT_EQ(s.trials({TrialState::complete}).size(), 31u);
+}
+
 TEST_P(SamplerConformance, EnqueuedParametersAreKept) {
   auto s = study();
   const auto objective = [](Trial& trial) { return trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1); };
