@@ -66,7 +66,7 @@ TEST_F(CommandLine, HelpIsTheOneOnFile) {
   const fs::path golden = fs::path(LEVIN_SOURCE_DIR) / "tests/golden/app";
   EXPECT_EQ(levin({"--help"}).out, read_file(golden / "overview.txt"));
   EXPECT_EQ(levin({}).out, levin({"-h"}).out);
-  for (const char* command : {"fit", "test", "predict", "tune", "study"}) {
+  for (const char* command : {"fit", "test", "predict", "tune", "study", "worker", "ask", "tell"}) {
     const auto help = levin({command, "--help"});
     EXPECT_EQ(help.code, 0);
     EXPECT_EQ(help.out, read_file(golden / (std::string(command) + ".txt"))) << command;

@@ -1,5 +1,6 @@
 #include <levin/app/cli.h>
 #include <levin/app/study_command.h>
+#include <levin/core/console.h>
 #include <levin/core/error.h>
 #include <levin/tune/storage/memory.h>
 #include <levin/tune/study.h>
@@ -146,8 +147,9 @@ TEST_F(StudyCommand, MistakesOnTheCommandLine) {
   EXPECT_EQ(mistake({"study", "lst"}),
             "levin: error: there is no action of levin study named \"lst\"; did you mean \"list\"?\n");
   EXPECT_EQ(mistake({"study", "list", "--storag", "x"}),
-            "levin: error: levin study has no option \"--storag\" (command line); did you mean \"--storage\"?\n");
-  EXPECT_EQ(mistake({"study", "list", "--storage"}), "levin: error: --storage needs a value (command line)\n");
+            "levin: error: levin study list has no option \"--storag\" (command line); did you mean \"--storage\"?\n");
+  EXPECT_EQ(mistake({"study", "list", "--storage"}),
+            "levin: error: --storage needs a value (command line); write --storage URL\n");
   EXPECT_EQ(mistake({"study", "list", "--format=jsn", "--storage", "x"}),
             "levin: error: there is no format \"jsn\"; did you mean \"json\"?\n");
   EXPECT_NE(mistake({"study", "list", "--storage", "sqlite:///no/such.db"}).find("there is no such file (no/such.db)"),
@@ -178,10 +180,90 @@ TEST_F(StudyCommand, ReadsAStudyOnDisk) {
   EXPECT_EQ(levin({"study", "best", "--storage=runs/a/study.db"}), best) << "a file alone names the storage";
   EXPECT_NE(levin({"study", "list", "--format", "csv"}).find("\non disk,minimize,3,3.0,"), std::string::npos);
   EXPECT_NE(mistake({"study", "show", "--study", "on disc"}).find("did you mean \"on disk\"?"), std::string::npos);
+
+  // A trial from the shell, and what looks after studies.
+  levin({"study", "create", "--storage", "s.log", "--study", "s", "--direction", "minimize,maximize", "--metric-names",
+         "a,b"});
+  levin({"study", "enqueue", "--storage", "s.log", "--param", "x=0.25", "--params", R"({"c": "two words"})"});
+  EXPECT_EQ(levin({"ask", "--storage", "s.log", "--study", "s", "--param", "x=uniform(0,1)", "--format", "env"}),
+            "number=0\nx='0.25'\nc='two words'\n");
+  levin({"tell", "--storage", "s.log", "--number", "0", "--report", "3=0.5"});
+  levin({"tell", "--storage", "s.log", "--number", "0", "--value", "1,2.5"});
+  EXPECT_NE(mistake({"tell", "--storage", "s.log", "--number", "0", "--value", "1,2"}).find("only a running trial"),
+            std::string::npos);
+  EXPECT_NE(mistake({"ask", "--storage", "s.log", "--study", "s", "--param", "x=unifrm(0,1)"}).find("\"uniform\""),
+            std::string::npos);
+  EXPECT_NE(levin({"study", "pareto", "--storage", "s.log", "--format", "yaml"}).find("- number: 0\n"),
+            std::string::npos);
+  EXPECT_EQ(levin({"study", "copy", "--storage", "s.log", "--to-storage", "t.db", "--to-study", "t"}), "t: 1 trials\n");
+  EXPECT_NE(levin({"study", "export", "--storage", "t.db"}).find("number,values_a,values_b,datetime_start"),
+            std::string::npos);
+  levin({"study", "delete", "--storage", "t.db", "--study", "t"});
+  EXPECT_EQ(levin({"study", "list", "--storage", "t.db", "--format", "json"}), "[]\n");
+  EXPECT_NE(mistake({"study", "create", "--storage", "s.log", "--study", "s"}).find("exists already"),
+            std::string::npos);
+
   std::ofstream("runs/a/text") << "no database";
   EXPECT_NE(mistake({"study", "list", "--storage", "runs/a/text"}).find("runs/a/text"), std::string::npos);
   fs::current_path(before);
   fs::remove_all(home);
+}
+
+// Any program is an objective; workers agree through the study.
+TEST_F(StudyCommand, WorkersRunPrograms) {
+  namespace fs = std::filesystem;
+  const fs::path home = fs::temp_directory_path() / ("levin_worker_" + std::to_string(::getpid()));
+  const fs::path before = fs::current_path();
+  fs::create_directories(home);
+  fs::current_path(home);
+  ::setenv("LEVIN_LOG", "error", 1);
+  console::set_level(console::Level::error);
+  const auto worker = [](std::vector<std::string> arguments) {
+    const std::vector<std::string> head = {"worker", "--storage", "w.db", "--study", "s"};
+    arguments.insert(arguments.begin(), head.begin(), head.end());
+    std::ostringstream out, err;
+    const int code = run(arguments, out, err);
+    return code == 0 ? std::string() : err.str();
+  };
+  EXPECT_NE(worker({"--trials", "1"}).find("add --command"), std::string::npos);
+  EXPECT_NE(worker({"--command", "train {lrr}", "--param", "lr=uniform(0,1)"}).find("did you mean \"lr\"?"),
+            std::string::npos);
+  tune::delete_study({.study_name = "s", .storage = "sqlite:///w.db"});
+  const std::string program =
+      R"(echo working; echo '{"step": 0, "value": 3}'; case {number} in 1) exit 3;; 2) echo nothing;; )"
+      R"(*) printf '{"value": %s}' {x} > {checkpoint_dir}/out; cat {checkpoint_dir}/out;; esac)";
+  EXPECT_EQ(worker({"--command", program, "--param", "x=uniform(1,2)", "--trials", "3", "--pruner", "none"}), "");
+  EXPECT_EQ(worker({"--trials", "4", "--jobs", "2", "--devices", "4,5", "--pruner", "none"}), "");
+  const auto study = tune::load_study({.study_name = "s", .storage = "sqlite:///w.db"});
+  const auto trials = study.trials();
+  ASSERT_EQ(trials.size(), 7u);
+  for (const auto& trial : trials) {
+    const bool fails = trial.number == 1 || trial.number == 2;
+    EXPECT_EQ(trial.state, fails ? TrialState::fail : TrialState::complete);
+    EXPECT_EQ(trial.intermediate_values.at(0), 3);
+    if (!fails) {
+      EXPECT_EQ(trial.value(), trial.params.at("x").as_double());
+    }
+  }
+  EXPECT_NE(trials[1].system_attrs.at("fail_reason").as_string().find("ended with code 3"), std::string::npos);
+  EXPECT_NE(trials[2].system_attrs.at("fail_reason").as_string().find("gave no value"), std::string::npos);
+
+  // Ctrl-C while a program runs: it is ended, its trial is in the queue again, and the next worker runs it.
+  tune::create_study({.storage = "sqlite:///w.db", .study_name = "t"});
+  const int interrupted = std::system((std::string("LEVIN_LOG=error timeout -s INT 2 ") + LEVIN_BINARY +
+                                       " worker --storage w.db --study t --command 'sleep 60; echo {x}' "
+                                       "--param 'x=uniform(0,1)' --jobs 2")
+                                          .c_str());
+  EXPECT_NE(interrupted, 0);
+  const auto left = tune::load_study({.study_name = "t", .storage = "sqlite:///w.db"}).trials();
+  ASSERT_EQ(left.size(), 2u);
+  for (const auto& trial : left) {
+    EXPECT_EQ(trial.state, TrialState::waiting);
+    EXPECT_TRUE(trial.params.contains("x"));
+  }
+  fs::current_path(before);
+  fs::remove_all(home);
+  console::set_level(console::Level::info);
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
 #include <levin/app/cli.h>
 
+#include <levin/app/ask_command.h>
 #include <levin/app/engine_loader.h>
 #include <levin/app/help.h>
 #include <levin/app/search.h>
 #include <levin/app/settings.h>
 #include <levin/app/study_command.h>
+#include <levin/app/worker_command.h>
 #include <levin/core/config.h>
 #include <levin/core/console.h>
 #include <levin/core/error.h>
@@ -150,7 +152,10 @@ int dispatch(const std::vector<std::string>& arguments, std::ostream& out) {
   const std::string first = arguments.empty() ? "--help" : arguments[0];
   std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
   if (first == "--help" || first == "-h" || first == "help") {
-    if (!rest.empty()) return dispatch({rest[0], "--help"}, out);
+    if (!rest.empty()) {
+      rest.emplace_back("--help");
+      return dispatch(rest, out);
+    }
     out << overview();
     return 0;
   }
@@ -159,12 +164,15 @@ int dispatch(const std::vector<std::string>& arguments, std::ostream& out) {
     return 0;
   }
   if (first == "study") return run_study(rest, out);
+  if (first == "ask") return run_ask(rest, out);
+  if (first == "tell") return run_tell(rest, out);
+  if (first == "worker") return run_worker(rest, out);
   std::vector<std::string> names;
   for (const Command command : kCommands) {
     if (first == name_of(command)) return run_command(command, rest, arguments, out);
     names.emplace_back(name_of(command));
   }
-  names.emplace_back("study");
+  for (const char* name : {"worker", "study", "ask", "tell"}) names.emplace_back(name);
   const bool is_option = first.starts_with("-");
   throw Error({.what = is_option ? "the first argument must be a command" : "there is no command \"" + first + "\"",
                .value = is_option ? "\"" + first + "\"" : "",

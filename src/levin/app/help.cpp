@@ -102,7 +102,10 @@ std::string overview() {
          "  test     measure a trained network on another file\n"
          "  predict  write a trained network's predictions for a file\n"
          "  tune     search the settings that train the best network\n"
-         "  study    look at what tune has tried: list, show, best, trials\n"
+         "  worker   work on a study that others work on, too\n"
+         "  study    look at studies and look after them: list, show, best, export, ...\n"
+         "  ask      begin a trial, for programs in any language\n"
+         "  tell     end a trial that was asked for\n"
          "\n"
          "Options:\n"
          "  --help     this text; after a command, all its settings\n"
@@ -127,24 +130,6 @@ std::string help_of(Command command, std::size_t width) {
     out += line(setting, width);
   }
   return out + "\nDefaults stand in brackets. For instance:\n" + text.examples;
-}
-
-std::string study_help() {
-  return "Looks at studies, the trials that levin tune has run.\n"
-         "\n"
-         "Usage: levin study list|show|best|trials [OPTIONS]\n"
-         "\n"
-         "  list    the studies of a storage\n"
-         "  show    one study: its trials by state, its best trial\n"
-         "  best    the settings of the best trial\n"
-         "  trials  all trials\n"
-         "\n"
-         "Options:\n"
-         "  --storage URL    where the study is kept: sqlite:///FILE, or just FILE; by\n"
-         "                   default the newest study.db below runs/\n"
-         "  --study NAME     which study, where the storage holds several\n"
-         "  --format FORMAT  table, csv or json [table]\n"
-         "  --help           this text\n";
 }
 
 }  // namespace levin::app

@@ -12,7 +12,5 @@ namespace levin::app {
 std::string overview();
 /** `levin fit --help` and its kind: every setting by group, in lines of at most `width` columns. */
 std::string help_of(Command command, std::size_t width = 80);
-/** `levin study --help`. */
-std::string study_help();
 
 }  // namespace levin::app

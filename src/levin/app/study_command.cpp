@@ -1,36 +1,34 @@
 #include <levin/app/study_command.h>
 
-#include <levin/app/help.h>
+#include <levin/app/study_options.h>
+#include <levin/core/atomic_file.h>
 #include <levin/core/console.h>
 #include <levin/core/csv.h>
 #include <levin/core/error.h>
-#include <levin/core/file.h>
 #include <levin/core/json.h>
 #include <levin/core/progress_bar.h>
 #include <levin/core/text.h>
 #include <levin/core/text_table.h>
+#include <levin/core/yaml.h>
+#include <levin/tune/importance/importance.h>
 #include <levin/tune/study.h>
+#include <levin/tune/study_export.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <ctime>
-#include <filesystem>
 #include <optional>
 #include <ostream>
-#include <sys/ioctl.h>
-#include <system_error>
-#include <unistd.h>
+#include <sstream>
 
 namespace levin::app {
 namespace {
 
-namespace fs = std::filesystem;
 using tune::FrozenTrial;
 using tune::TrialState;
 
-const std::vector<std::string> kActions = {"list", "show", "best", "trials"};
-const std::vector<std::string> kFormats = {"table", "csv", "json"};
+const std::vector<std::string> kFormats = {"table", "csv", "json", "yaml"};
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
@@ -70,7 +68,7 @@ Value value_of(const std::vector<double>& values) {
   return List(values.begin(), values.end());
 }
 
-std::string directions_of(const std::vector<tune::Direction>& directions) {
+std::string directions_text(const std::vector<tune::Direction>& directions) {
   std::string out;
   for (const auto direction : directions) out += (out.empty() ? "" : ", ") + lower(to_string(direction));
   return out;
@@ -84,14 +82,22 @@ class Records {
   void add(std::vector<Value> values) { rows_.push_back(std::move(values)); }
 
   void write(const StudyQuery& query, std::ostream& out) const {
-    if (query.format == "json") {
+    if (query.format == "json" || query.format == "yaml") {
       List list;
       for (const auto& row : rows_) {
         Map map;
         for (std::size_t i = 0; i < keys_.size(); ++i) map[keys_[i]] = row[i];
         list.emplace_back(std::move(map));
       }
-      out << to_json(list) << '\n';
+      if (query.format == "json") {
+        out << to_json(list) << '\n';
+        return;
+      }
+      for (const auto& entry : list) {  // a list of maps, each indented below its dash
+        std::istringstream lines(to_yaml(entry.as_map()));
+        bool first = true;
+        for (std::string line; std::getline(lines, line); first = false) out << (first ? "- " : "  ") << line << '\n';
+      }
     } else if (query.format == "csv") {
       csv::Writer writer(out);
       writer.row(keys_);
@@ -129,7 +135,7 @@ class Records {
 void list_studies(const StudyQuery& query, std::ostream& out) {
   Records records({"study", "direction", "trials", "best_value", "started"});
   for (const auto& study : tune::study_summaries(query.storage)) {
-    records.add({study.study_name, directions_of(study.directions), study.n_trials,
+    records.add({study.study_name, directions_text(study.directions), study.n_trials,
                  study.best_trial ? value_of(study.best_trial->values) : Value(), time_value(study.datetime_start)});
   }
   records.write(query, out);
@@ -150,7 +156,7 @@ std::vector<FrozenTrial> best_of(const tune::Study& study) {
 void show_study(const StudyQuery& query, const tune::Study& study, std::ostream& out) {
   const auto trials = study.trials();
   std::vector<std::pair<std::string, Value>> facts = {
-      {"study", study.study_name()}, {"direction", directions_of(study.directions())}, {"trials", trials.size()}};
+      {"study", study.study_name()}, {"direction", directions_text(study.directions())}, {"trials", trials.size()}};
   for (const auto state :
        {TrialState::complete, TrialState::pruned, TrialState::fail, TrialState::running, TrialState::waiting}) {
     const auto count = std::count_if(trials.begin(), trials.end(), [&](const auto& t) { return t.state == state; });
@@ -201,7 +207,7 @@ std::vector<std::string> parameter_names(const std::vector<FrozenTrial>& trials)
 }
 
 void list_trials(const StudyQuery& query, const std::vector<FrozenTrial>& trials, std::ostream& out) {
-  if (query.format == "json") {
+  if (query.format == "json" || query.format == "yaml") {
     Records records({"number", "state", "value", "params", "started", "seconds", "user_attrs"});
     for (const auto& trial : trials) {
       records.add({trial.number, lower(to_string(trial.state)), value_of(trial.values), trial.params,
@@ -251,51 +257,178 @@ void show_best(const StudyQuery& query, const tune::Study& study, std::ostream& 
   for (const auto& [key, value] : trial.params) out << "  " << key << " = " << shown(value) << '\n';
 }
 
-std::string newest_storage() {
-  std::error_code ignored;
-  fs::path newest;
-  fs::file_time_type when{};
-  for (fs::directory_iterator it("runs", ignored), end; !ignored && it != end; it.increment(ignored)) {
-    const fs::path path = it->path() / "study.db";
-    std::error_code failed;
-    const auto time = fs::last_write_time(path, failed);
-    if (failed || (!newest.empty() && time <= when)) continue;
-    newest = path, when = time;
-  }
-  if (newest.empty()) {
-    throw Error({.what = "there is no study.db below runs/",
-                 .value = {},
-                 .where = {},
-                 .hint = "name the storage with --storage, such as --storage sqlite:///study.db"});
-  }
-  return newest.string();
+// What an action of `levin study` takes and does.
+struct Action {
+  std::string name;
+  std::string about;
+  std::vector<Option> options;
+  void (*run)(const Arguments&, std::ostream&);
+};
+
+const Option kStorage{"storage", "URL",
+                      "where the study is kept: sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE or "
+                      "just FILE; by default the newest study.db below runs/"};
+const Option kNewStorage{"storage", "URL",
+                         "where to keep it: sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE or just "
+                         "FILE"};
+const Option kStudy{"study", "NAME", "which study, where the storage holds several"};
+const Option kFormat{"format", "FORMAT", "table, csv, json or yaml [table]"};
+
+tune::Study study_of(const Arguments& arguments) {
+  return tune::load_study({.study_name = arguments.get("study"), .storage = storage_url(arguments.get("storage"))});
 }
 
-// A file is named by its path alone, too. What is only to be looked at must be there.
-std::string storage_url(const std::string& given) {
-  constexpr std::string_view kScheme = "sqlite:///";
-  if (given.starts_with(kScheme)) {
-    require_file(given.substr(kScheme.size()));
-    return given;
+void query(const std::string& action, const Arguments& arguments, std::ostream& out) {
+  require_choice("format", arguments.get("format", "table"), kFormats);
+  StudyQuery query{.action = action,
+                   .storage = tune::StorageRef(storage_url(arguments.get("storage"))),
+                   .study = arguments.get("study"),
+                   .format = arguments.get("format", "table"),
+                   .width = output_width()};
+  answer(query, out);
+}
+
+void create(const Arguments& arguments, std::ostream& out) {
+  auto study = tune::create_study({.storage = storage_url(arguments.require("storage"), false),
+                                   .study_name = arguments.get("study"),
+                                   .load_if_exists = arguments.has("load-if-exists"),
+                                   .directions = directions_of(arguments.get("direction", "minimize"))});
+  if (arguments.has("metric-names")) study.set_metric_names(split_list(arguments.get("metric-names")));
+  out << study.study_name() << '\n';
+}
+
+void export_trials(const Arguments& arguments, std::ostream& out) {
+  const std::string file = arguments.get("out");
+  const std::string format = arguments.get("format", file.ends_with(".json") ? "json" : "csv");
+  require_choice("format", format, {"csv", "json"});
+  const auto table = tune::trials_table(study_of(arguments));
+  std::ostringstream text;
+  format == "csv" ? tune::write_csv(table, text) : tune::write_json(table, text);
+  if (file.empty()) {
+    out << text.str();
+  } else {
+    write_file_atomically(file, text.str());
   }
-  if (given.find("://") != std::string::npos) return given;
-  require_file(given);
-  return std::string(kScheme) + given;
 }
 
-// Lines are cut only where they would wrap.
-std::size_t terminal_width() {
-  if (::isatty(STDOUT_FILENO) != 1) return 0;
-  struct winsize size {};
-  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+void copy(const Arguments& arguments, std::ostream& out) {
+  const std::string from = storage_url(arguments.get("storage"));
+  const auto study = study_of(arguments);
+  Map extend;
+  for (const auto& entry : arguments.all("extend-choices")) {
+    const auto [name, list] = split_pair(entry, "extend-choices");
+    List choices;
+    for (const auto& choice : split_list(list)) choices.push_back(value_of_text(choice));
+    extend[name] = std::move(choices);
+  }
+  const std::string to = arguments.get("to-storage");
+  const std::string name = arguments.get("to-study", study.study_name());
+  tune::copy_study({.from_study_name = study.study_name(),
+                    .from_storage = study.storage(),
+                    .to_storage = to.empty() ? tune::StorageRef(study.storage()) : storage_url(to, false),
+                    .to_study_name = name,
+                    .extend_choices = std::move(extend)});
+  out << name << ": " << study.trials().size() << " trials\n";
 }
 
-void check_choice(const std::string& what, const std::string& value, const std::vector<std::string>& choices) {
-  if (std::find(choices.begin(), choices.end(), value) != choices.end()) return;
-  throw Error({.what = "there is no " + what + " \"" + value + "\"",
-               .value = {},
-               .where = {},
-               .hint = did_you_mean(value, choices)});
+void importance(const Arguments& arguments, std::ostream& out) {
+  StudyQuery query{.format = arguments.get("format", "table"), .width = output_width()};
+  require_choice("format", query.format, kFormats);
+  const std::string method = arguments.get("method", "ped-anova");
+  require_choice("method", method, {"ped-anova", "fanova", "mdi"});
+  tune::ParamImportancesOptions options;
+  if (method == "ped-anova") options.evaluator = tune::PedAnovaImportanceEvaluator();
+  if (method == "fanova") options.evaluator = tune::FanovaImportanceEvaluator();
+  if (method == "mdi") options.evaluator = tune::MeanDecreaseImpurityImportanceEvaluator();
+  Records records({"parameter", "importance"});
+  for (const auto& [name, share] : tune::param_importances(study_of(arguments), options)) records.add({name, share});
+  records.write(query, out);
+}
+
+void remove(const Arguments& arguments, std::ostream&) {
+  tune::delete_study({.study_name = arguments.require("study"), .storage = storage_url(arguments.get("storage"))});
+}
+
+void enqueue(const Arguments& arguments, std::ostream&) {
+  Map params;
+  if (arguments.has("params")) {
+    const Value given = parse_json(arguments.get("params"));
+    if (!given.is_map()) {
+      throw Error({.what = "--params takes a JSON object",
+                   .value = arguments.get("params"),
+                   .where = "command line",
+                   .hint = "such as '{\"lr\": 0.1}'"});
+    }
+    params = given.as_map();
+  }
+  for (const auto& entry : arguments.all("param")) {
+    const auto [name, text] = split_pair(entry, "param");
+    params[name] = value_of_text(text);
+  }
+  if (params.empty()) arguments.require("param");
+  study_of(arguments).enqueue_trial(params, {.skip_if_exists = arguments.has("skip-if-exists")});
+}
+
+const std::vector<Action>& actions() {
+  static const std::vector<Action> list = {
+      {"create",
+       "Makes a study and prints its name.",
+       {kNewStorage,
+        {"study", "NAME", "its name [a unique one]"},
+        {"direction", "LIST", "minimize or maximize; several, for several objectives, as minimize,maximize [minimize]"},
+        {"metric-names", "LIST", "names of the objectives, for tables and Optuna's dashboard"},
+        {"load-if-exists", "", "leave a study of that name as it is"}},
+       create},
+      {"list",
+       "Shows the studies of a storage.",
+       {kStorage, kFormat},
+       [](const Arguments& a, std::ostream& out) { query("list", a, out); }},
+      {"show",
+       "Shows one study: its trials by state, its best trial.",
+       {kStorage, kStudy, kFormat},
+       [](const Arguments& a, std::ostream& out) { query("show", a, out); }},
+      {"best",
+       "Shows the settings of the best trial.",
+       {kStorage, kStudy, kFormat},
+       [](const Arguments& a, std::ostream& out) { query("best", a, out); }},
+      {"trials",
+       "Shows all trials.",
+       {kStorage, kStudy, kFormat},
+       [](const Arguments& a, std::ostream& out) { query("trials", a, out); }},
+      {"pareto",
+       "Shows the trials that no other beats in all objectives.",
+       {kStorage, kStudy, kFormat},
+       [](const Arguments& a, std::ostream& out) { query("pareto", a, out); }},
+      {"importance",
+       "Shows how much each parameter decides about what is reached.",
+       {kStorage, kStudy, {"method", "NAME", "ped-anova, fanova or mdi [ped-anova]"}, kFormat},
+       importance},
+      {"export",
+       "Writes all trials as a table in the layout of Optuna's trials_dataframe.",
+       {kStorage,
+        kStudy,
+        {"out", "FILE", "the file to write [standard output]"},
+        {"format", "FORMAT", "csv or json [csv]"}},
+       export_trials},
+      {"copy",
+       "Copies a study with all its trials, also to another kind of storage.",
+       {kStorage,
+        kStudy,
+        {"to-storage", "URL", "where to [the same storage]"},
+        {"to-study", "NAME", "the copy's name [the same]"},
+        {"extend-choices", "NAME=LIST", "choices to add to a categorical parameter; may be repeated", true}},
+       copy},
+      {"delete", "Deletes a study with all its trials.", {kStorage, {"study", "NAME", "which study"}}, remove},
+      {"enqueue",
+       "Puts a trial with the given parameters in the queue that workers take from first.",
+       {kStorage,
+        kStudy,
+        {"param", "NAME=VALUE", "one parameter; may be repeated", true},
+        {"params", "JSON", "several, such as '{\"lr\": 0.1}'"},
+        {"skip-if-exists", "", "do nothing when a trial has these parameters already"}},
+       enqueue},
+  };
+  return list;
 }
 
 }  // namespace
@@ -308,6 +441,8 @@ void answer(const StudyQuery& query, std::ostream& out) {
   const auto study = tune::load_study({.study_name = query.study, .storage = query.storage});
   if (query.action == "show") {
     show_study(query, study, out);
+  } else if (query.action == "pareto") {
+    list_trials(query, study.best_trials(), out);
   } else if (query.action == "best") {
     show_best(query, study, out);
   } else {
@@ -315,36 +450,39 @@ void answer(const StudyQuery& query, std::ostream& out) {
   }
 }
 
+std::string study_help(const std::string& action) {
+  std::string out;
+  for (const auto& entry : actions()) {
+    if (entry.name != action) continue;
+    return wrap_text(entry.about, 80) + "\n\nUsage: levin study " + action + " [OPTIONS]\n\nOptions:\n" +
+           help_of(entry.options) + help_of({{"help", "", "this text"}});
+  }
+  out =
+      "Looks at studies, the trials that levin tune, levin worker, Optuna and others\n"
+      "have run, and looks after them.\n\n"
+      "Usage: levin study ACTION [OPTIONS]\n\nActions:\n";
+  for (const auto& entry : actions())
+    out += "  " + pad_to_width(entry.name, 12) + wrap_text(entry.about, 66, 14) + "\n";
+  return out + "\nOptions:\n" +
+         help_of({kStorage, kStudy, kFormat, {"help", "", "this text; after an action, its options"}});
+}
+
 int run_study(const std::vector<std::string>& arguments, std::ostream& out) {
-  if (arguments.empty() || std::find(arguments.begin(), arguments.end(), "--help") != arguments.end()) {
+  const bool help = std::find(arguments.begin(), arguments.end(), "--help") != arguments.end();
+  if (arguments.empty() || arguments[0] == "--help") {
     out << study_help();
     return 0;
   }
-  StudyQuery query{.action = arguments[0], .width = terminal_width()};
-  check_choice("action of levin study named", query.action, kActions);
-  std::string storage;
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    const std::string& argument = arguments[i];
-    const auto equals = argument.find('=');
-    const std::string name = argument.substr(0, equals);
-    const std::vector<std::string> known = {"--storage", "--study", "--format"};
-    if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw Error({.what = "levin study has no option \"" + name + "\"",
-                   .value = {},
-                   .where = "command line",
-                   .hint = did_you_mean(name, known)});
-    }
-    if (equals == std::string::npos && i + 1 == arguments.size()) {
-      throw Error({.what = name + " needs a value", .value = {}, .where = "command line", .hint = {}});
-    }
-    const std::string value = equals == std::string::npos ? arguments[++i] : argument.substr(equals + 1);
-    if (name == "--storage") storage = value;
-    if (name == "--study") query.study = value;
-    if (name == "--format") query.format = value;
+  std::vector<std::string> names;
+  for (const auto& action : actions()) names.push_back(action.name);
+  require_choice("action of levin study named", arguments[0], names);
+  if (help) {
+    out << study_help(arguments[0]);
+    return 0;
   }
-  check_choice("format", query.format, kFormats);
-  query.storage = tune::StorageRef(storage_url(storage.empty() ? newest_storage() : storage));
-  answer(query, out);
+  const auto& action =
+      actions()[static_cast<std::size_t>(std::find(names.begin(), names.end(), arguments[0]) - names.begin())];
+  action.run(Arguments("levin study " + action.name, action.options, {arguments.begin() + 1, arguments.end()}), out);
   return 0;
 }
 

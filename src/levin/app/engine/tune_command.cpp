@@ -3,6 +3,7 @@
 #include <levin/app/engine/commands.h>
 #include <levin/app/engine/model_file.h>
 #include <levin/app/search.h>
+#include <levin/app/trial_board.h>
 #include <levin/core/atomic_file.h>
 #include <levin/core/console.h>
 #include <levin/core/error.h>
@@ -22,6 +23,7 @@
 #include <iostream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -145,9 +147,10 @@ Map defaults_within(const std::vector<SearchedSetting>& searched) {
   Map defaults;
   for (const auto& entry : searched) {
     const Value& fallback = schema_for(Command::tune)->at(entry.key).fallback;
-    const bool fits = entry.distribution.is_categorical()
-                          ? std::count(entry.distribution.choices().begin(), entry.distribution.choices().end(), fallback) > 0
-                          : fallback.is_number() && entry.distribution.contains(fallback.as_double());
+    const bool fits =
+        entry.distribution.is_categorical()
+            ? std::count(entry.distribution.choices().begin(), entry.distribution.choices().end(), fallback) > 0
+            : fallback.is_number() && entry.distribution.contains(fallback.as_double());
     if (fits) defaults[entry.key] = fallback;
   }
   return defaults;
@@ -236,8 +239,13 @@ int run_tune(const Request& request) {
   };
 
   const InterruptWatch watch;
+  std::optional<TrialBoard> board;
+  if (fixed.trainer.enable_progress_bar) {
+    board.emplace(study, TrialBoardOptions{.n_trials = fixed.tune.trials, .timeout = fixed.tune.timeout});
+  }
   study.optimize(
       [&](tune::Trial& trial) {
+        if (board) board->begin(trial.frozen());
         const Map config = settings_of_trial(trial, searched, base);
         Outcome outcome =
             train(config, fixed.seed + trial.number(), cache, goal, {tune::PruningCallback(trial, goal.metric)});
@@ -251,8 +259,11 @@ int run_tune(const Request& request) {
        .timeout = fixed.tune.timeout,
        .n_jobs = fixed.tune.jobs,
        .catch_errors = true,
-       .show_progress_bar = fixed.trainer.enable_progress_bar,
+       .callbacks = {[&](tune::Study&, const tune::FrozenTrial& trial) {
+         if (board) board->end(trial);
+       }},
        .stop_token = watch.token()});
+  if (board) board->finish();
 
   const auto trials = study.trials();
   std::map<tune::TrialState, std::size_t> counts;

@@ -38,16 +38,16 @@ double random_fraction() {
   return std::uniform_real_distribution(0.5, 1.5)(random);
 }
 
-// A spelling of `path` that names this machine, and leads to the same file: 32 bits of the boot's id, a "/." for each 1
-// and a "/" for each 0 before the last "/".
-std::string marked_path(const std::string& path) {
+// A spelling of a file of this folder that names this machine: 16 bits of the boot's id, a "/." for each 1 and a "/"
+// for each 0, between "." and the name. Short, since file systems keep a short link in its directory entry's inode, and
+// a longer one (60 bytes on ext4) in a block whose release waits for the disk.
+std::string marked(const std::string& name) {
   std::string boot;
   std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
-  const auto bits = static_cast<std::uint32_t>(std::hash<std::string>{}(boot));
-  const auto slash = path.rfind('/');
-  std::string out = path.substr(0, slash);
-  for (int i = 0; i < 32; ++i) out += (bits >> i & 1U) != 0 ? "/." : "/";
-  return out + path.substr(slash);
+  const auto bits = std::hash<std::string>{}(boot);
+  std::string out = ".";
+  for (int i = 0; i < 16; ++i) out += (bits >> i & 1U) != 0 ? "/." : "/";
+  return out + "/" + name;
 }
 
 }  // namespace
@@ -93,7 +93,8 @@ class JournalFile::Lock {
   }
 
   void take_link(Clock::time_point start) {
-    const std::string target = has_flock_ ? marked_path(journal_.absolute_) : journal_.absolute_;
+    const std::string name = fs::path(journal_.absolute_).filename();
+    const std::string target = has_flock_ ? marked(name) : name;
     using Sight = std::tuple<ino_t, std::int64_t, off_t>;
     Sight last{};
     auto last_change = start;
