@@ -1,19 +1,25 @@
 #include <levin/train/checkpoint.h>
 
 #include <levin/core/error.h>
+#include <levin/train/checkpoint_io/pickle.h>
+#include <levin/train/checkpoint_io/safetensors.h>
 #include <levin/train/checkpoint_io/torch_file.h>
 
 #include <torch/types.h>
 
-#include <sstream>
+#include <algorithm>
+#include <filesystem>
+#include <fnmatch.h>
+#include <fstream>
+#include <unordered_map>
 
 namespace levin {
 namespace {
 
-std::string shape(const at::Tensor& tensor) {
-  std::ostringstream out;
-  out << tensor.sizes();
-  return out.str();
+std::string shape(const std::vector<std::int64_t>& sizes) {
+  std::string out = "[";
+  for (std::size_t i = 0; i < sizes.size(); ++i) out += (i ? ", " : "") + std::to_string(sizes[i]);
+  return out + "]";
 }
 
 /** A few of `names`, in prose. */
@@ -26,7 +32,63 @@ std::string some(const std::vector<std::string>& names) {
   return text;
 }
 
+std::string renamed(const std::string& name, const LoadOptions& options) {
+  for (const auto& [from, to] : options.rename) {
+    if (name.starts_with(from)) return to + name.substr(from.size());
+  }
+  return name;
+}
+
+bool ignored(const std::string& name, const LoadOptions& options) {
+  return std::ranges::any_of(
+      options.ignore, [&](const std::string& pattern) { return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0; });
+}
+
+// The prefix that all unexpected names have before a missing one, as "model." of a Lightning module around the model.
+std::string prefix_hint(const LoadReport& report) {
+  if (report.missing.empty() || report.unexpected.empty()) return {};
+  const auto hint = [](const std::vector<std::string>& longer, const std::vector<std::string>& shorter, bool in_file) {
+    const auto& name = longer.front();
+    for (const auto& end : shorter) {
+      if (name.size() <= end.size() || !name.ends_with(end)) continue;
+      const std::string prefix = name.substr(0, name.size() - end.size());
+      const auto fits = [&](const std::string& candidate) {
+        return candidate.starts_with(prefix) &&
+               std::ranges::find(shorter, candidate.substr(prefix.size())) != shorter.end();
+      };
+      if (!std::ranges::all_of(longer, fits)) continue;
+      return in_file ? "the names in the file begin with \"" + prefix + "\": load with .rename = {{\"" + prefix +
+                           "\", \"\"}}"
+                     : "the names in the module begin with \"" + prefix + "\": load with .rename = {{\"\", \"" +
+                           prefix + "\"}}";
+    }
+    return std::string();
+  };
+  const std::string found = hint(report.unexpected, report.missing, true);
+  return found.empty() ? hint(report.missing, report.unexpected, false) : found;
+}
+
 }  // namespace
+
+std::string LoadReport::to_string() const {
+  std::vector<std::string> parts;
+  std::vector<std::string> shapes, dtypes, absent;
+  for (const auto& m : misshaped)
+    shapes.push_back(m.name + " (" + shape(m.in_file) + " in the file, " + shape(m.in_module) + " in the module)");
+  for (const auto& c : cast) dtypes.push_back(c.name + " (" + c.from + " in the file, " + c.to + " in the module)");
+  for (const auto& name : missing) {
+    const std::string near = closest(name, unexpected);
+    absent.push_back(name + (near.empty() ? "" : " (did you mean \"" + near + "\" of the file?)"));
+  }
+  if (!shapes.empty()) parts.push_back("other shapes: " + some(shapes));
+  if (!absent.empty()) parts.push_back("missing: " + some(absent));
+  if (!unexpected.empty()) parts.push_back("unexpected: " + some(unexpected));
+  if (!dtypes.empty()) parts.push_back("other dtypes: " + some(dtypes));
+  if (parts.empty()) return "all " + std::to_string(loaded.size()) + " tensors loaded";
+  std::string text;
+  for (const auto& part : parts) text += (text.empty() ? "" : "; ") + part;
+  return text;
+}
 
 PickleDict state_dict(const torch::nn::Module& module) {
   PickleDict weights;
@@ -36,40 +98,92 @@ PickleDict state_dict(const torch::nn::Module& module) {
   return weights;
 }
 
-void load_state_dict(torch::nn::Module& module, const PickleDict& weights, const std::string& where) {
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;
-  std::vector<std::string> missing, unexpected, misshaped;
-  const PickleDict own = state_dict(module);
-  for (const auto& [key, value] : own) {
-    const PickleValue* found = weights.find(key.as_string());
-    if (!found || !found->is_tensor()) {
-      missing.push_back(key.as_string());
+LoadReport load_state_dict(torch::nn::Module& module, const PickleDict& weights, const LoadOptions& options) {
+  LoadReport report;
+  std::unordered_map<std::string, const at::Tensor*> offered;
+  std::vector<std::string> order;
+  for (const auto& [key, value] : weights) {
+    if (!key.is_string()) continue;
+    const std::string name = renamed(key.as_string(), options);
+    if (ignored(name, options)) continue;
+    if (!value.is_tensor()) {
+      report.unexpected.push_back(name);
       continue;
     }
-    const at::Tensor &to = value.as_tensor(), &from = found->as_tensor();
-    if (to.sizes() != from.sizes()) {
-      misshaped.push_back(key.as_string() + " (" + shape(from) + " in the file, " + shape(to) + " in the module)");
-    } else {
-      copies.emplace_back(to, from);
+    if (!offered.emplace(name, &value.as_tensor()).second) {
+      throw Error({.what = "two weights of the file get the same name",
+                   .value = "\"" + name + "\"",
+                   .where = options.where,
+                   .hint = "change LoadOptions::rename"});
     }
+    order.push_back(name);
   }
-  for (const auto& [key, value] : weights) {
-    if (key.is_string() && !own.contains(key.as_string())) unexpected.push_back(key.as_string());
+
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+  for (const auto& [key, value] : state_dict(module)) {
+    const std::string& name = key.as_string();
+    const auto found = offered.find(name);
+    if (ignored(name, options)) continue;
+    if (found == offered.end()) {
+      report.missing.push_back(name);
+      continue;
+    }
+    const at::Tensor &to = value.as_tensor(), &from = *found->second;
+    offered.erase(found);
+    if (to.sizes() != from.sizes()) {
+      report.misshaped.push_back({name, from.sizes().vec(), to.sizes().vec()});
+      continue;
+    }
+    if (to.scalar_type() != from.scalar_type()) {
+      report.cast.push_back(
+          {name, std::string(name_of_dtype(from.scalar_type())), std::string(name_of_dtype(to.scalar_type()))});
+    }
+    report.loaded.push_back(name);
+    copies.emplace_back(to, from);
   }
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
-    std::vector<std::string> parts;
-    if (!misshaped.empty()) parts.push_back("other shapes: " + some(misshaped));
-    if (!missing.empty()) parts.push_back("missing: " + some(missing));
-    if (!unexpected.empty()) parts.push_back("unexpected: " + some(unexpected));
-    std::string found;
-    for (const auto& part : parts) found += (found.empty() ? "" : "; ") + part;
+  for (const auto& name : order) {
+    if (offered.contains(name)) report.unexpected.push_back(name);
+  }
+
+  if (options.strict && !report.complete()) {
+    const std::string prefix = prefix_hint(report);
     throw Error({.what = "the weights are those of another model",
-                 .value = found,
-                 .where = where,
-                 .hint = "build the module with the hyperparameters it was saved with"});
+                 .value = report.to_string(),
+                 .where = options.where,
+                 .hint = prefix.empty() ? "build the module with the hyperparameters it was saved with, or load what "
+                                          "fits with .strict = false"
+                                        : prefix});
+  }
+  if (!options.cast && !report.cast.empty()) {
+    throw Error({.what = "the weights are of other dtypes than the module's",
+                 .value = report.to_string(),
+                 .where = options.where,
+                 .hint = "set LoadOptions::cast to convert them, or convert the module with to()"});
   }
   const torch::NoGradGuard no_grad;
   for (const auto& [to, from] : copies) to.copy_(from);
+  return report;
+}
+
+PickleDict load_weights(const std::string& path) {
+  char head[9] = {};
+  std::ifstream(path, std::ios::binary).read(head, 9);
+  // A zip begins with "PK", a safetensors file with the length of its header and then the header.
+  if (head[8] == '{' || path.ends_with(".safetensors")) return load_safetensors(path).tensors;
+  return load_checkpoint(path).at("state_dict").as_dict();
+}
+
+LoadReport load_weights(torch::nn::Module& module, const std::string& path, LoadOptions options) {
+  if (options.where.empty()) options.where = path;
+  return load_state_dict(module, load_weights(path), options);
+}
+
+void save_weights(const torch::nn::Module& module, const std::string& path) {
+  if (path.ends_with(".safetensors")) {
+    save_safetensors(path, state_dict(module), {{"format", "pt"}});
+  } else {
+    save_torch_file(path, state_dict(module));
+  }
 }
 
 PickleDict load_checkpoint(const std::string& path) {
@@ -92,9 +206,57 @@ PickleDict load_checkpoint(const std::string& path) {
                .hint = "give a file that a Trainer or torch.save(module.state_dict()) wrote"});
 }
 
-Map checkpoint_hyperparameters(const PickleDict& checkpoint) {
-  const PickleValue* saved = checkpoint.find("hyper_parameters");
-  return saved ? saved->to_value().as_map() : Map();
+namespace {
+
+Map hyperparameters(const PickleDict& checkpoint, const char* key) {
+  const PickleValue* saved = checkpoint.find(key);
+  if (!saved || saved->is_none()) return {};
+  try {
+    Map map = saved->to_value().as_map();
+    // What Lightning's command line adds for itself.
+    map.erase("_instantiator");
+    map.erase("_class_path");
+    return map;
+  } catch (const Error& error) {
+    auto info = error.info();
+    info.where = std::string("the checkpoint's ") + key;
+    throw Error(std::move(info));
+  }
+}
+
+}  // namespace
+
+Map checkpoint_hyperparameters(const PickleDict& checkpoint) { return hyperparameters(checkpoint, "hyper_parameters"); }
+
+Map checkpoint_datamodule_hyperparameters(const PickleDict& checkpoint) {
+  return hyperparameters(checkpoint, "datamodule_hyper_parameters");
+}
+
+void detail::rebuild(const std::string& path, const PickleDict& checkpoint, const Map& overrides, bool needs_any,
+                     const std::function<torch::nn::Module&(const Map&)>& make, LoadOptions options) {
+  Map hparams = checkpoint_hyperparameters(checkpoint);
+  const bool saved = !hparams.empty();
+  for (const auto& [key, value] : overrides) hparams[key] = value;
+  if (hparams.empty() && needs_any) {
+    throw Error(
+        {.what = "the checkpoint holds no hyperparameters to build the module from",
+         .value = {},
+         .where = path,
+         .hint = "call save_hyperparameters in the module's constructor, or give them to load_from_checkpoint"});
+  }
+  torch::nn::Module* module = nullptr;
+  try {
+    module = &make(hparams);
+  } catch (const Error& error) {
+    auto info = error.info();
+    info.what = "the module cannot be built from the checkpoint's hyperparameters: " + info.what;
+    info.where = path + (info.where.empty() ? "" : ", " + info.where);
+    if (info.hint.empty() || !saved)
+      info.hint = "save it with save_hyperparameters, or give it to load_from_checkpoint";
+    throw Error(std::move(info));
+  }
+  if (options.where.empty()) options.where = path;
+  load_state_dict(*module, checkpoint.at("state_dict").as_dict(), options);
 }
 
 }  // namespace levin

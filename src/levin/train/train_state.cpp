@@ -5,6 +5,7 @@
 #include <levin/core/error.h>
 #include <levin/train/callbacks/model_checkpoint.h>
 #include <levin/train/checkpoint.h>
+#include <levin/train/checkpoint_io/callback_pickle.h>
 #include <levin/train/checkpoint_io/optimizer_pickle.h>
 #include <levin/train/checkpoint_io/torch_file.h>
 
@@ -248,7 +249,7 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     PickleDict callback_states;
     for (const Callback& callback : callbacks) {
       if (Map saved = callback->state_dict(); !saved.empty())
-        callback_states[callback->state_key()] = PickleValue(saved);
+        callback_states[callback->state_key()] = callback_state_to_pickle(saved);
     }
     state["callbacks"] = std::move(callback_states);
     if (options.precision.has_scaler()) state[Precision::state_key] = PickleValue(options.precision.state_dict());
@@ -300,26 +301,53 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
   return state;
 }
 
-void Trainer::save_checkpoint(const std::string& path, bool weights_only) {
+PickleDict Trainer::dump_checkpoint(bool weights_only) const {
   if (!impl_->model) {
     throw Error({.what = "there is nothing to save: the trainer has not run a module",
                  .value = {},
                  .where = {},
                  .hint = "call fit first"});
   }
-  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty())
-    std::filesystem::create_directories(folder);
-  save_torch_file(path, impl_->capture(weights_only));
+  return impl_->capture(weights_only);
 }
 
-std::string Trainer::Impl::resolve_ckpt_path(const std::string& path) const {
+void Trainer::save_checkpoint(const std::string& path, bool weights_only) {
+  const PickleDict state = dump_checkpoint(weights_only);
+  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty())
+    std::filesystem::create_directories(folder);
+  save_torch_file(path, state);
+}
+
+// Lightning's rules: "best" is the first ModelCheckpoint's, "last" the newest in the folders of all of them, also of a
+// trainer that has not run yet. A fit that finds no "last" begins anew, so that a job can be started again as it is.
+std::string Trainer::Impl::resolve_ckpt_path(const std::string& path, Stage stage) const {
   if (path != "best" && path != "last") return path;
+  std::vector<ModelCheckpointImpl*> checkpoints;
   for (const Callback& callback : callbacks) {
-    const auto* checkpoint = dynamic_cast<const ModelCheckpointImpl*>(&*callback);
-    if (!checkpoint) continue;
-    const std::string& found = path == "best" ? checkpoint->best_model_path() : checkpoint->last_model_path();
-    if (!found.empty()) return found;
+    if (auto* checkpoint = dynamic_cast<ModelCheckpointImpl*>(&*callback)) checkpoints.push_back(checkpoint);
   }
+  for (auto* checkpoint : checkpoints) checkpoint->wait();
+  std::string found;
+  if (path == "best") {
+    if (checkpoints.size() > 1) {
+      console::warning("ckpt_path = \"best\" with several ModelCheckpoints: the best of the first one is taken");
+    }
+    if (!checkpoints.empty()) found = checkpoints.front()->best_model_path();
+  } else {
+    namespace fs = std::filesystem;
+    for (const auto* checkpoint : checkpoints) {
+      const std::string candidate = checkpoint->find_last();
+      if (candidate.empty()) continue;
+      if (found.empty() || fs::last_write_time(candidate) > fs::last_write_time(found)) found = candidate;
+    }
+    if (found.empty() && stage == Stage::fit) {
+      console::warning("ckpt_path = \"last\": there is no last checkpoint yet" +
+                       std::string(checkpoints.empty() ? "" : " in " + checkpoints.front()->dirpath()) +
+                       "; the fit begins anew");
+      return {};
+    }
+  }
+  if (!found.empty()) return found;
   throw Error({.what = "no checkpoint is known as \"" + path + "\"",
                .value = "ckpt_path = \"" + path + "\"",
                .where = {},
@@ -332,7 +360,9 @@ void Trainer::Impl::load_weights(const PickleDict& checkpoint, const std::string
   context = Hook::on_load_checkpoint;
   model->on_load_checkpoint(checkpoint);
   context = Hook::none;
-  load_state_dict(*model, checkpoint.at("state_dict").as_dict(), where);
+  const LoadReport report =
+      load_state_dict(*model, checkpoint.at("state_dict").as_dict(), {.cast = true, .where = where});
+  if (!report.cast.empty()) console::info("weights of the checkpoint were converted: " + report.to_string());
 }
 
 // What the data module and the callbacks get before the optimizers are made.
@@ -346,7 +376,7 @@ void Trainer::Impl::restore_data(const PickleDict& state) {
     for (const Callback& callback : callbacks) {
       const std::string key = callback->state_key();
       if (const auto* one = key.empty() ? nullptr : saved->as_dict().find(key))
-        callback->load_state_dict(one->to_value().as_map());
+        callback->load_state_dict(callback_state_from_pickle(*one));
     }
   }
 }
@@ -402,7 +432,14 @@ void Trainer::Impl::restore(const PickleDict& state, const std::string& where) {
 
   const PickleValue* own = state.find("levin");
   if (!own) {  // a file of Lightning's
-    if (resumed_mid_epoch) train_batches_to_skip = progress.batch.current.ready;
+    if (resumed_mid_epoch) {
+      train_batches_to_skip = progress.batch.current.ready;
+      // The counters tell in which hook it was saved, and so what of the batch is still to do.
+      last_batch_stepped = progress.batches_that_stepped < progress.global_step();
+      pending = progress.batch.current.completed < progress.batch.current.processed ? Tail::batch
+                : last_batch_stepped                                                ? Tail::after_validation
+                                                                                    : Tail::none;
+    }
     return;
   }
   const PickleDict& levin = own->as_dict();

@@ -278,7 +278,7 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
     model->train();
   }
 
-  std::string ckpt_path = fit_options.ckpt_path.empty() ? "" : resolve_ckpt_path(fit_options.ckpt_path);
+  ckpt_path = fit_options.ckpt_path.empty() ? "" : resolve_ckpt_path(fit_options.ckpt_path, Stage::fit);
   if (ckpt_path.empty() && !fit_options.state && options.handle_signals && SlurmJob::current())
     ckpt_path = last_hpc_checkpoint(options.default_root_dir);
   if (!fit_options.ckpt_path.empty() && fit_options.state) {
@@ -340,7 +340,7 @@ void Trainer::Impl::save_interrupted() {
 Map Trainer::Impl::evaluate(Stage stage, const EvalOptions& eval_options) {
   const bool testing = stage == Stage::test;
   if (!eval_options.ckpt_path.empty()) {
-    const std::string path = resolve_ckpt_path(eval_options.ckpt_path);
+    const std::string path = resolve_ckpt_path(eval_options.ckpt_path, stage);
     load_weights(load_checkpoint(path), path);
   }
   model->to(device);
@@ -377,7 +377,7 @@ Map Trainer::Impl::evaluate(Stage stage, const EvalOptions& eval_options) {
 
 std::vector<Batch> Trainer::Impl::predict(const EvalOptions& eval_options) {
   if (!eval_options.ckpt_path.empty()) {
-    const std::string path = resolve_ckpt_path(eval_options.ckpt_path);
+    const std::string path = resolve_ckpt_path(eval_options.ckpt_path, Stage::predict);
     load_weights(load_checkpoint(path), path);
   }
   model->to(device);
@@ -500,6 +500,7 @@ std::int64_t Trainer::estimated_stepping_batches() {
 }
 
 std::int64_t Trainer::dataloader_idx() const { return impl_->dataloader_idx; }
+const std::string& Trainer::ckpt_path() const { return impl_->ckpt_path; }
 bool Trainer::sanity_checking() const { return impl_->sanity_checking; }
 bool Trainer::is_last_batch() const { return impl_->progress.is_last_batch; }
 void Trainer::stop() { impl_->should_stop = true; }

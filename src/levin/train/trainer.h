@@ -22,8 +22,9 @@
 namespace levin {
 
 struct FitOptions {
-  std::string ckpt_path = {};  ///< resume from this file; "last" and "best" are those of the ModelCheckpoint
-  TrainState state = {};       ///< or from this state in memory
+  /** Resume from this file; "best" is the ModelCheckpoint's, "last" the newest in its folder, if there is one. */
+  std::string ckpt_path = {};
+  TrainState state = {};  ///< or from this state in memory
 };
 
 struct EvalOptions {
@@ -70,6 +71,10 @@ class LEVIN_API Trainer {
 
   /** Writes the state of the run (or of the last one) in Lightning's checkpoint layout; atomic. */
   void save_checkpoint(const std::string& path, bool weights_only = false);
+  /** The same state as a value; its tensors alias the run's. */
+  Checkpoint dump_checkpoint(bool weights_only = false) const;
+  /** The file that the fit was resumed from, else "". */
+  const std::string& ckpt_path() const;
 
   /** The state of the run (or of the last one) as a value in memory; throws Error before the first. */
   TrainState state() const;

@@ -78,6 +78,7 @@ struct Trainer::Impl {
   bool should_stop = false, skip_epoch = false;
   bool interrupted = false;
   std::string interrupted_checkpoint;
+  std::string ckpt_path;  // that the fit was resumed from
   bool resumed_mid_epoch = false;
   bool resumed = false;
   Tail pending = Tail::none;
@@ -159,7 +160,7 @@ struct Trainer::Impl {
   void step_schedulers(Interval interval, bool plateau);
 
   // --- checkpoints (train_state.cpp) ---
-  std::string resolve_ckpt_path(const std::string& path) const;
+  std::string resolve_ckpt_path(const std::string& path, Stage stage) const;
   void load_weights(const PickleDict& checkpoint, const std::string& where);
   PickleDict capture(bool weights_only) const;
   void restore(const PickleDict& state, const std::string& where);

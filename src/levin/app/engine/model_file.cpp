@@ -43,7 +43,7 @@ LoadedModel load_model(const std::string& path) {
   model.preprocessor.load_state(card.get<Map>("preprocessor"));
   model.module =
       std::make_unique<TabularModule>(read_settings(model.config), shape_of(model.problem, model.preprocessor), card);
-  load_state_dict(*model.module, checkpoint.at("state_dict").as_dict(), path);
+  load_state_dict(*model.module, checkpoint.at("state_dict").as_dict(), {.where = path});
   return model;
 }
 

@@ -14,7 +14,9 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <sys/mman.h>
 #include <unordered_map>
+#include <utility>
 
 namespace levin {
 namespace {
@@ -259,33 +261,100 @@ PickleValue load_torch_file(const std::filesystem::path& path) {
   }
 }
 
-void save_torch_file(const std::filesystem::path& path, const PickleValue& value) {
-  try {
-    at::NoGradGuard no_grad;
-    std::vector<at::Tensor> tensors;
-    collect(value, tensors);
-    Segments segments(tensors);
-    std::vector<std::pair<std::string, at::Tensor>> records;
-    const auto pickle = write_pickle(value, [&](const at::Tensor& tensor) { return segments.store(tensor, records); });
+StagingBuffer::~StagingBuffer() {
+  if (data_) ::munmap(data_, size_);
+}
 
-    AtomicFile file(path);
-    zip::PyTorchStreamWriter writer([&](const void* data, size_t size) {
-      file.write(data, size);
+char* StagingBuffer::reserve(size_t bytes) {
+  if (bytes <= size_) return data_;
+  if (data_) ::munmap(data_, size_);
+  data_ = nullptr;
+  constexpr size_t huge_page = size_t{1} << 21;
+  size_ = (bytes + huge_page - 1) / huge_page * huge_page;
+  void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    const size_t wanted = std::exchange(size_, 0);
+    throw Error({.what = "no memory for the copy of a checkpoint",
+                 .value = std::to_string(wanted) + " bytes",
+                 .where = {},
+                 .hint = "save without .async_save"});
+  }
+  ::madvise(memory, size_, MADV_HUGEPAGE);  // a wish: fewer page faults in the first copy
+  data_ = static_cast<char*>(memory);
+  return data_;
+}
+
+TorchFileImage::TorchFileImage(const PickleValue& value) {
+  at::NoGradGuard no_grad;
+  std::vector<at::Tensor> tensors;
+  collect(value, tensors);
+  Segments segments(tensors);
+  pickle_ = write_pickle(value, [&](const at::Tensor& tensor) { return segments.store(tensor, records_); });
+}
+
+size_t TorchFileImage::tensor_bytes() const {
+  size_t bytes = 0;
+  for (const auto& [key, tensor] : records_) bytes += tensor.nbytes();
+  return bytes;
+}
+
+void TorchFileImage::copy_into(StagingBuffer& buffer) {
+  char* to = buffer.reserve(tensor_bytes());
+  for (auto& [key, tensor] : records_) {
+    const size_t bytes = tensor.nbytes();
+    if (bytes > 0) std::memcpy(to, tensor.const_data_ptr(), bytes);
+    tensor = at::from_blob(to, {static_cast<int64_t>(bytes)}, at::kByte);
+    to += bytes;
+  }
+}
+
+void TorchFileImage::write(AtomicFile& file) const {
+  try {
+    // The archive's writer is C inside and writes its end even when it is destroyed after a failure: errors of the file
+    // are kept aside, and the rest goes nowhere.
+    std::exception_ptr failed;
+    const auto sink = [&](const void* data, size_t size) {
+      if (failed) return size;
+      try {
+        file.write(data, size);
+      } catch (...) {
+        failed = std::current_exception();
+      }
       return size;
-    });
-    writer.writeRecord("data.pkl", pickle.data(), pickle.size());
-    writer.writeRecord("byteorder", "little", 6);
-    for (const auto& [key, bytes] : records) writer.writeRecord("data/" + key, bytes.const_data_ptr(), bytes.nbytes());
-    writer.writeEndOfFile();
-    file.commit();
-  } catch (const Error& error) {
-    rethrow_with(error, path);
+    };
+    const auto check = [&] {
+      if (failed) std::rethrow_exception(failed);
+    };
+    {
+      zip::PyTorchStreamWriter writer(sink);
+      writer.writeRecord("data.pkl", pickle_.data(), pickle_.size());
+      writer.writeRecord("byteorder", "little", 6);
+      for (const auto& [key, bytes] : records_) {
+        writer.writeRecord("data/" + key, bytes.const_data_ptr(), bytes.nbytes());
+        check();
+      }
+      writer.writeEndOfFile();
+    }
+    check();
   } catch (const c10::Error& error) {
     throw Error({.what = "the file could not be written",
                  .value = std::string(error.what_without_backtrace()).substr(0, 300),
-                 .where = path.string(),
+                 .where = file.path().string(),
                  .hint = {}});
   }
+}
+
+void save_torch_file(const std::filesystem::path& path, const PickleValue& value) {
+  const auto image = [&] {
+    try {
+      return TorchFileImage(value);
+    } catch (const Error& error) {
+      rethrow_with(error, path);
+    }
+  }();
+  AtomicFile file(path);
+  image.write(file);
+  file.commit();
 }
 
 }  // namespace levin
