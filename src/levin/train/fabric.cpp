@@ -222,7 +222,7 @@ Map Fabric::load(const std::string& path, FabricState state) {
 
 void Fabric::load_raw(const std::string& path, torch::nn::Module& module) const {
   const PickleDict checkpoint = load_checkpoint(path);
-  load_state_dict(module, checkpoint.at("state_dict").as_dict(), path);
+  load_state_dict(module, checkpoint.at("state_dict").as_dict(), {.cast = true, .where = path});
 }
 
 void Fabric::print(std::string_view text) const { console::info(text); }
