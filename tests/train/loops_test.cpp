@@ -265,6 +265,20 @@ TEST(Loaders, AModuleMayBringItsOwn) {
   EXPECT_EQ(net.validated_after.back(), 3);
 }
 
+TEST(Errors, ARunWithinARunIsRefused) {
+  struct Nested : Counter {
+    void on_train_epoch_end() override { trainer().validate(*this, batches(1)); }
+  } net;
+  Trainer trainer(quiet(1));
+  try {
+    trainer.fit(net, batches(2));
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("in the middle of a run"), std::string::npos);
+  }
+  EXPECT_FALSE(net.has_trainer());
+}
+
 TEST(Loaders, ABatchHookPutsAnEndToTheEpoch) {
   struct Leaver : Counter {
     void on_train_batch_start(const Batch&, std::int64_t batch_idx) override {

@@ -107,8 +107,13 @@ void Trainer::Impl::run_sanity_check() {
   }
   if (batches.empty()) return;
   // A trial run leaves nothing behind: neither metrics nor random numbers drawn.
-  auto generator = torch::globalContext().defaultGenerator(torch::kCPU);
-  const torch::Tensor rng_state = generator.get_state();
+  std::vector<std::pair<torch::Generator, torch::Tensor>> generators;
+  const auto keep = [&](torch::Device of) {
+    auto generator = at::globalContext().defaultGenerator(of);
+    generators.emplace_back(generator, generator.get_state());
+  };
+  keep(torch::kCPU);
+  if (!device.is_cpu()) keep(device);
   sanity_checking = true;
   on_sanity_check_start();
   run_validation(batches);
@@ -118,7 +123,7 @@ void Trainer::Impl::run_sanity_check() {
   progress.val_batch = {};
   recent_log = nullptr;
   active_log = &train_log;
-  generator.set_state(rng_state);
+  for (auto& [generator, state] : generators) generator.set_state(state);
 }
 
 void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {

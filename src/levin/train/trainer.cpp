@@ -162,7 +162,13 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
                  .where = {},
                  .hint = "call it outside the guard's scope"});
   }
-  if (ref.module().has_trainer() && ref.module().trainer_ != &self) {
+  if (running) {
+    throw Error({.what = "a Trainer runs one thing at a time, and this one is in the middle of a run",
+                 .value = {},
+                 .where = {},
+                 .hint = "call it once the run is over, or take a second Trainer and a copy of the module"});
+  }
+  if (ref.module().has_trainer()) {
     throw Error(
         {.what = "the module is in another Trainer's run", .value = {}, .where = {}, .hint = "train a copy of it"});
   }
@@ -178,15 +184,12 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
        {Hook::on_before_batch_transfer, Hook::transfer_batch_to_device, Hook::on_after_batch_transfer}) {
     transfers_by_hook |= model_hooks.has(hook) || data_hooks.has(hook);
   }
-  const bool nested = model->trainer_ == &self;
   model->trainer_ = &self;
+  running = true;
   struct Release {
-    Module* module;
-    bool nested;
-    ~Release() {
-      if (!nested) module->trainer_ = nullptr;
-    }
-  } release{model, nested};
+    Impl* run;
+    ~Release() { run->release(); }
+  } release_at_end{this};
 
   interrupted = false;
   interrupted_checkpoint.clear();
@@ -216,7 +219,7 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
   }
   // From here the signal that ended the run takes its usual effect, unless the program has a guard of its own.
   if (signals && interrupted) {
-    model->trainer_ = nullptr;
+    release();
     signals->release_and_deliver();
   }
 }

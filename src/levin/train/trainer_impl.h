@@ -73,7 +73,7 @@ struct Trainer::Impl {
   bool train_length_known = true;
   std::vector<std::int64_t> num_val_batches;  // of each validation loader
   std::int64_t dataloader_idx = 0, num_dataloaders = 1;
-  bool fitting = false;
+  bool running = false, fitting = false;
   bool sanity_checking = false;
   bool should_stop = false, skip_epoch = false;
   bool interrupted = false;
@@ -103,6 +103,7 @@ struct Trainer::Impl {
   void give_no_loaders() { given_loaders = {}, loaders_given = false; }
   Map evaluate_run(ModuleRef ref, Stage stage, const DataModuleRef* data_ref, const EvalOptions& eval_options);
   std::vector<Batch> predict_run(ModuleRef ref, const DataModuleRef* data_ref, const EvalOptions& eval_options);
+  void release() { model->trainer_ = nullptr, running = false; }
   void begin_run(Stage stage);
   void end_in_error(std::exception_ptr error);
   void set_callbacks();
