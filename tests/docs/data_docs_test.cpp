@@ -8,6 +8,7 @@
 #include <levin/data/sample_rng.h>
 #include <levin/data/tensor_dataset.h>
 #include <levin/data/text.h>
+#include <levin/data/transforms.h>
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
