@@ -135,7 +135,8 @@ TEST(Dataset, SamplesOfDifferentShapesAreAnError) {
     dataset.get_batch(std::vector<int64_t>{1, 4});
     FAIL();
   } catch (const Error& error) {
-    EXPECT_EQ(error.info().value, "[2] in sample 1, [5] in sample 4");
+    EXPECT_EQ(error.info().value, "[2] in its first sample, [5] in number 1");
+    EXPECT_EQ(error.info().where.substr(0, 16), "samples 1, 4 of ");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <c10/util/Type.h>
 
 #include <exception>
+#include <algorithm>
 #include <typeinfo>
 
 namespace levin {
@@ -16,7 +17,17 @@ Batch DatasetImpl::get_batch(std::span<const std::int64_t> indices) const {
   std::vector<Batch> samples;
   samples.reserve(indices.size());
   for (const auto index : indices) samples.push_back(get_named(index));
-  return stack_samples(samples);
+  try {
+    return stack_samples(samples);
+  } catch (const Error& error) {
+    auto info = error.info();
+    constexpr std::size_t shown = 8;
+    std::string which;
+    for (std::size_t i = 0; i < std::min(shown, indices.size()); ++i)
+      which += (i == 0 ? "" : ", ") + std::to_string(indices[i]);
+    info.where = "samples " + which + (indices.size() > shown ? ", ..." : "") + " of " + name();
+    throw Error(std::move(info));
+  }
 }
 
 std::string DatasetImpl::name() const { return c10::demangle(typeid(*this).name()); }
