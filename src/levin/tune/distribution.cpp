@@ -168,11 +168,10 @@ Distribution::Distribution(const IntDistribution& range) {
                                          .choices = {}});
 }
 
-Distribution::Distribution(CategoricalDistribution set) {
-  if (set.choices.empty()) {
-    throw Error("a categorical parameter needs at least one choice");
-  }
-  for (const auto& choice : set.choices) {
+namespace {
+void check_choices(const List& choices) {
+  if (choices.empty()) throw Error("a categorical parameter needs at least one choice");
+  for (const auto& choice : choices) {
     if (choice.is_list() || choice.is_map() || choice.type() == Value::Type::opaque) {
       throw Error({.what = "a choice must be null, a bool, an int, a float or a string",
                    .value = choice.type_name() + " " + choice.to_string(),
@@ -180,16 +179,87 @@ Distribution::Distribution(CategoricalDistribution set) {
                    .hint = "choose among names, and look the thing up by its name"});
     }
   }
+}
+}  // namespace
+
+Distribution::Distribution(CategoricalDistribution set) {
+  check_choices(set.choices);
   rep_ = std::make_shared<const Rep>(Rep{.kind = Kind::categorical, .choices = std::move(set.choices)});
 }
 
+Distribution::Distribution(OrdinalDistribution set) {
+  check_choices(set.choices);
+  for (std::size_t i = 0; i < set.choices.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (same_choice(set.choices[i], set.choices[j])) {
+        throw Error({.what = "an ordinal parameter names every choice once",
+                     .value = set.choices[i].to_string(),
+                     .where = {},
+                     .hint = {}});
+      }
+    }
+  }
+  const auto last = static_cast<double>(set.choices.size() - 1);
+  rep_ = std::make_shared<const Rep>(
+      Rep{.kind = Kind::integer, .high = last, .step = 1, .choices = std::move(set.choices)});
+}
+
+Distribution::Distribution(const NormalPrior& prior) {
+  const auto& [mean, sd] = prior;
+  if (!std::isfinite(mean) || !(sd > 0 && std::isfinite(sd))) {
+    throw Error({.what = "a normal distribution needs a finite mean and a standard deviation above 0",
+                 .value = "mean = " + format_double(mean) + ", sd = " + format_double(sd),
+                 .where = {},
+                 .hint = {}});
+  }
+  rep_ = std::make_shared<const Rep>(
+      Rep{.kind = Kind::floating, .low = mean - 5 * sd, .high = mean + 5 * sd, .choices = {}, .normal = prior});
+}
+
+Distribution Distribution::rounded_to(double q) const {
+  const auto fail = [&](const std::string& what) {
+    throw Error({.what = what, .value = "q = " + format_double(q), .where = to_text(), .hint = {}});
+  };
+  if (!(q > 0 && std::isfinite(q))) fail("values are rounded to multiples of a positive number");
+  if (!log() && !normal()) fail("only logarithmic and normal ranges are rounded; the others take a step");
+  if (kind() == Kind::integer && q != std::floor(q)) fail("ints are rounded to multiples of a whole number");
+  if (!normal()) {
+    for (const double end : {low(), high()}) {
+      if (std::abs(end / q - std::nearbyint(end / q)) > 1e-9 * std::max(1.0, std::abs(end / q))) {
+        fail("the ends of a range must be multiples of what its values are rounded to");
+      }
+    }
+  }
+  Rep rep = *rep_;
+  rep.quantum = q;
+  return Distribution(std::move(rep));
+}
+
+Distribution Distribution::as_grid() const {
+  if (!is_categorical()) {
+    throw Error({.what = "only choices can be tried one by one", .value = to_text(), .where = {}, .hint = {}});
+  }
+  Rep rep = *rep_;
+  rep.grid = true;
+  return Distribution(std::move(rep));
+}
+
+double Distribution::rounded(double internal) const {
+  if (quantum() == 0) return internal;
+  // Divided by the inverse where that is whole, 0.1 * 3 is 0.3.
+  const double inverse = std::nearbyint(1 / quantum());
+  const double count = std::nearbyint(internal / quantum());
+  const double value = quantum() < 1 && std::abs(inverse * quantum() - 1) < 1e-12 ? count / inverse : count * quantum();
+  return std::min(std::max(value, low()), high());
+}
+
 double Distribution::to_internal(const Value& value) const {
-  if (is_categorical()) {
+  if (is_categorical() || is_ordinal()) {
     // A choice of the very same type first: with {true, 1}, an int 1 is the second.
-    for (std::size_t i = 0; i < size(); ++i) {
+    for (std::size_t i = 0; i < choices().size(); ++i) {
       if (choices()[i].type() == value.type() && same_choice(choices()[i], value)) return static_cast<double>(i);
     }
-    for (std::size_t i = 0; i < size(); ++i) {
+    for (std::size_t i = 0; i < choices().size(); ++i) {
       if (same_choice(choices()[i], value)) return static_cast<double>(i);
     }
     std::vector<std::string> names;
@@ -225,7 +295,9 @@ double Distribution::to_internal(const Value& value) const {
 Value Distribution::to_external(double internal) const {
   switch (kind()) {
     case Kind::floating: return internal;
-    case Kind::integer: return static_cast<std::int64_t>(internal);
+    case Kind::integer:
+      if (!is_ordinal()) return static_cast<std::int64_t>(internal);
+      break;
     case Kind::categorical: break;
   }
   if (!(internal >= 0 && internal < static_cast<double>(size()))) {
@@ -269,7 +341,15 @@ std::string Distribution::to_json() const {
       attributes = {{"choices", choices()}};
       break;
   }
-  return levin::to_json(Map{{"name", name}, {"attributes", attributes}});
+  Map out{{"name", name}, {"attributes", attributes}};
+  // What Optuna has no place for stands beside its attributes, where it is skipped.
+  Map extra;
+  if (is_ordinal()) extra["ordinal"] = choices();
+  if (is_grid()) extra["grid"] = true;
+  if (quantum() != 0) extra["quantum"] = quantum();
+  if (normal()) extra["normal"] = List{normal()->mean, normal()->sd};
+  if (!extra.empty()) out["levin"] = extra;
+  return levin::to_json(out);
 }
 
 Distribution Distribution::from_json(std::string_view json) {
@@ -296,9 +376,25 @@ Distribution Distribution::from_json(std::string_view json) {
   if (const Value* name_value = top.find("name")) {
     const std::string& name = name_value->as_string();
     const Map& map = top.at("attributes").as_map();
-    if (name == "FloatDistribution") return make_float(map, is_log(map), "step");
-    if (name == "IntDistribution") return make_int(map, is_log(map));
-    if (name == "CategoricalDistribution") return CategoricalDistribution{map.at("choices").as_list()};
+    const Value* extra = top.find("levin");
+    const auto with_extra = [&](Distribution plain) {
+      if (extra == nullptr || !extra->is_map()) return plain;
+      const Map& more = extra->as_map();
+      if (const Value* choices = more.find("ordinal")) {
+        Distribution ordinal = OrdinalDistribution{choices->as_list()};
+        if (ordinal.low() == plain.low() && ordinal.high() == plain.high()) return ordinal;
+      }
+      if (const Value* normal = more.find("normal"); normal != nullptr && normal->as_list().size() == 2) {
+        plain = Distribution(NormalPrior{normal->as_list()[0].as_double(), normal->as_list()[1].as_double()});
+      }
+      if (const Value* quantum = more.find("quantum")) plain = plain.rounded_to(quantum->as_double());
+      return more.contains("grid") ? plain.as_grid() : plain;
+    };
+    if (name == "FloatDistribution") return with_extra(make_float(map, is_log(map), "step"));
+    if (name == "IntDistribution") return with_extra(make_int(map, is_log(map)));
+    if (name == "CategoricalDistribution") {
+      return with_extra(CategoricalDistribution{map.at("choices").as_list()});
+    }
     if (name == "UniformDistribution") return make_float(map, false, "step");
     if (name == "LogUniformDistribution") return make_float(map, true, "step");
     if (name == "DiscreteUniformDistribution") return make_float(map, false, "q");
@@ -317,7 +413,7 @@ bool operator==(const Distribution& a, const Distribution& b) {
   if (a.rep_ == b.rep_) return true;
   const auto &x = *a.rep_, &y = *b.rep_;
   if (x.kind != y.kind || x.low != y.low || x.high != y.high || x.step != y.step || x.log != y.log) return false;
-  if (x.choices.size() != y.choices.size()) return false;
+  if (x.choices.size() != y.choices.size()) return false;  // an ordinal is no plain int range
   for (std::size_t i = 0; i < x.choices.size(); ++i) {
     if (!same_choice(x.choices[i], y.choices[i])) return false;
   }
@@ -330,7 +426,7 @@ void check_compatible(const std::string& name, const Distribution& before, const
     what = "a parameter cannot change its kind within a study";
   } else if (before.log() != next.log()) {
     what = "a parameter cannot change between linear and logarithmic within a study";
-  } else if (before.is_categorical() && !(before == next)) {
+  } else if ((before.is_categorical() || (before.is_ordinal() && next.is_ordinal())) && !(before == next)) {
     what = "the choices of a parameter cannot change within a study";
   } else {
     return;

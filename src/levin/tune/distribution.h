@@ -34,6 +34,22 @@ struct CategoricalDistribution {
 };
 
 /**
+ * One of the choices, whose order means something: 16, 32, 64 or small, medium, large.
+ *
+ * Samplers see the ints 0, 1, ... of its places, so neighbours are near each other; objectives see the choices. It is
+ * stored as an int range (with the choices beside it), which Optuna reads and samples as ints.
+ */
+struct OrdinalDistribution {
+  List choices;
+};
+
+/** Mean and standard deviation of a normal distribution. */
+struct NormalPrior {
+  double mean = 0;
+  double sd = 1;
+};
+
+/**
  * The range of one parameter; a cheap handle on an immutable description.
  *
  * A parameter has two forms: the external one that an objective sees (a float, an int, a choice), and the internal
@@ -48,6 +64,20 @@ class LEVIN_API Distribution {
   Distribution(const FloatDistribution& range);
   Distribution(const IntDistribution& range);
   Distribution(CategoricalDistribution set);
+  Distribution(OrdinalDistribution set);
+  /**
+   * Floats that random sampling draws from a normal distribution, cut five standard deviations from its mean (one draw
+   * in 1.7 million lies beyond). Other samplers search that range. Throws Error unless sd > 0.
+   */
+  explicit Distribution(const NormalPrior& prior);
+
+  /**
+   * The same logarithmic or normal range, whose values are rounded to multiples of `q` once they are chosen. Throws
+   * Error unless q > 0, and unless both ends of a logarithmic range are multiples of q.
+   */
+  Distribution rounded_to(double q) const;
+  /** The same choices, all of which a Tuner is to try. Throws Error for what is not categorical. */
+  Distribution as_grid() const;
 
   Kind kind() const noexcept { return rep_->kind; }
   bool is_categorical() const noexcept { return rep_->kind == Kind::categorical; }
@@ -57,6 +87,16 @@ class LEVIN_API Distribution {
   /** The distance of neighbouring points; 0 for a continuous range. */
   double step() const noexcept { return rep_->step; }
   const List& choices() const noexcept { return rep_->choices; }
+  /** Whether the choices are ordered; the kind is `integer` then, and `choices()` are what objectives see. */
+  bool is_ordinal() const noexcept { return kind() == Kind::integer && !rep_->choices.empty(); }
+  /** Whether every choice is to be tried (`grid_search`). */
+  bool is_grid() const noexcept { return rep_->grid; }
+  /** Values are multiples of this number; 0 when they are not rounded. */
+  double quantum() const noexcept { return rep_->quantum; }
+  /** The normal distribution that random sampling draws from, if it is one. */
+  const std::optional<NormalPrior>& normal() const noexcept { return rep_->normal; }
+  /** The internal number rounded to `quantum()` within the range. */
+  double rounded(double internal) const;
   /** The number of choices of a categorical parameter. */
   std::size_t size() const noexcept { return rep_->choices.size(); }
 
@@ -79,7 +119,7 @@ class LEVIN_API Distribution {
   /** A text such as `loguniform(1e-05, 0.1)` that `parse_distribution` reads back. */
   std::string to_text() const;
 
-  /** Equal kind, range, scale and choices (a NaN choice equals a NaN choice). */
+  /** Equal kind, range, scale and choices (a NaN choice equals a NaN choice), however values are drawn or rounded. */
   friend LEVIN_API bool operator==(const Distribution& a, const Distribution& b);
 
  private:
@@ -88,6 +128,9 @@ class LEVIN_API Distribution {
     double low = 0, high = 0, step = 0;
     bool log = false;
     List choices;
+    bool grid = false;
+    double quantum = 0;
+    std::optional<NormalPrior> normal = std::nullopt;
   };
   explicit Distribution(Rep rep);
 

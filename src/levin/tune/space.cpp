@@ -1,5 +1,7 @@
 #include <levin/tune/space.h>
 
+#include <levin/tune/trial.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -77,12 +79,17 @@ struct Word {
   std::size_t arguments;
   const char* usage;
 };
-constexpr std::array<Word, 6> numeric_words{{{"uniform", 2, "uniform(low, high)"},
-                                             {"loguniform", 2, "loguniform(low, high)"},
-                                             {"quniform", 3, "quniform(low, high, q)"},
-                                             {"randint", 2, "randint(low, high), high excluded"},
-                                             {"lograndint", 2, "lograndint(low, high), high excluded"},
-                                             {"qrandint", 3, "qrandint(low, high, q)"}}};
+constexpr std::array<Word, 10> numeric_words{{{"uniform", 2, "uniform(low, high)"},
+                                              {"loguniform", 2, "loguniform(low, high)"},
+                                              {"quniform", 3, "quniform(low, high, q)"},
+                                              {"qloguniform", 3, "qloguniform(low, high, q)"},
+                                              {"randn", 2, "randn(mean, sd)"},
+                                              {"qrandn", 3, "qrandn(mean, sd, q)"},
+                                              {"randint", 2, "randint(low, high), high excluded"},
+                                              {"lograndint", 2, "lograndint(low, high), high excluded"},
+                                              {"qrandint", 3, "qrandint(low, high, q)"},
+                                              {"qlograndint", 3, "qlograndint(low, high, q)"}}};
+constexpr std::array choice_words{"choice", "ordinal", "grid_search"};
 
 bool is_name(std::string_view text) {
   return !text.empty() &&
@@ -105,6 +112,9 @@ Distribution loguniform(double low, double high) { return FloatDistribution{.low
 Distribution quniform(double low, double high, double q) {
   return FloatDistribution{.low = low, .high = high, .step = q};
 }
+Distribution qloguniform(double low, double high, double q) { return loguniform(low, high).rounded_to(q); }
+Distribution randn(double mean, double sd) { return Distribution(NormalPrior{.mean = mean, .sd = sd}); }
+Distribution qrandn(double mean, double sd, double q) { return randn(mean, sd).rounded_to(q); }
 
 namespace {
 void check_not_empty(const char* word, std::int64_t low, std::int64_t high) {
@@ -127,7 +137,12 @@ Distribution lograndint(std::int64_t low, std::int64_t high) {
 Distribution qrandint(std::int64_t low, std::int64_t high, std::int64_t q) {
   return IntDistribution{.low = low, .high = high, .step = q};
 }
+Distribution qlograndint(std::int64_t low, std::int64_t high, std::int64_t q) {
+  return Distribution(IntDistribution{.low = low, .high = high, .log = true}).rounded_to(static_cast<double>(q));
+}
 Distribution choice(List choices) { return CategoricalDistribution{std::move(choices)}; }
+Distribution ordinal(List choices) { return OrdinalDistribution{std::move(choices)}; }
+Distribution grid_search(List values) { return Distribution(CategoricalDistribution{std::move(values)}).as_grid(); }
 
 std::optional<Distribution> parse_distribution(std::string_view text) {
   const std::string_view whole = trim(text);
@@ -137,17 +152,18 @@ std::optional<Distribution> parse_distribution(std::string_view text) {
   if (!is_name(name)) return std::nullopt;
   const std::string_view inside = whole.substr(open + 1, whole.size() - open - 2);
 
-  if (name == "choice") {
+  if (std::find(choice_words.begin(), choice_words.end(), name) != choice_words.end()) {
     List choices;
     for (auto& argument : split(inside, whole)) {
       choices.push_back(argument.quoted ? Value(std::move(argument.text)) : read_scalar(argument.text));
     }
-    return choice(std::move(choices));
+    if (name == "ordinal") return ordinal(std::move(choices));
+    return name == "choice" ? choice(std::move(choices)) : grid_search(std::move(choices));
   }
   const auto word =
       std::find_if(numeric_words.begin(), numeric_words.end(), [&](const Word& w) { return name == w.name; });
   if (word == numeric_words.end()) {
-    std::vector<std::string> names{"choice"};
+    std::vector<std::string> names(choice_words.begin(), choice_words.end());
     for (const auto& known : numeric_words) names.emplace_back(known.name);
     if (closest(name, names).empty()) return std::nullopt;
     throw Error({.what = "unknown distribution",
@@ -178,24 +194,36 @@ std::optional<Distribution> parse_distribution(std::string_view text) {
   if (name == "quniform") return quniform(real(0), real(1), real(2));
   if (name == "randint") return randint(whole_number(0), whole_number(1));
   if (name == "lograndint") return lograndint(whole_number(0), whole_number(1));
-  return qrandint(whole_number(0), whole_number(1), whole_number(2));
+  if (name == "qrandint") return qrandint(whole_number(0), whole_number(1), whole_number(2));
+  if (name == "qlograndint") return qlograndint(whole_number(0), whole_number(1), whole_number(2));
+  if (name == "qloguniform") return qloguniform(real(0), real(1), real(2));
+  return name == "randn" ? randn(real(0), real(1)) : qrandn(real(0), real(1), real(2));
 }
 
 std::string Distribution::to_text() const {
   const auto whole = [](double number) { return std::to_string(static_cast<std::int64_t>(number)); };
   switch (kind()) {
     case Kind::floating: {
+      const std::string q = quantum() == 0 ? "" : ", " + format_double(quantum());
+      if (normal()) {
+        const std::string moments = format_double(normal()->mean) + ", " + format_double(normal()->sd);
+        return (q.empty() ? "randn(" : "qrandn(") + moments + q + ")";
+      }
       const std::string ends = format_double(low()) + ", " + format_double(high());
+      if (log() && !q.empty()) return "qloguniform(" + ends + q + ")";
       if (log()) return "loguniform(" + ends + ")";
       return step() == 0 ? "uniform(" + ends + ")" : "quniform(" + ends + ", " + format_double(step()) + ")";
     }
     case Kind::integer:
+      if (is_ordinal()) break;
+      if (quantum() != 0 && log())
+        return "qlograndint(" + whole(low()) + ", " + whole(high()) + ", " + whole(quantum()) + ")";
       if (step() != 1) return "qrandint(" + whole(low()) + ", " + whole(high()) + ", " + whole(step()) + ")";
       return (log() ? "lograndint(" : "randint(") + whole(low()) + ", " + whole(high() + 1) + ")";
     case Kind::categorical: break;
   }
-  std::string out = "choice(";
-  for (std::size_t i = 0; i < size(); ++i) {
+  std::string out = is_ordinal() ? "ordinal(" : is_grid() ? "grid_search(" : "choice(";
+  for (std::size_t i = 0; i < choices().size(); ++i) {
     if (i > 0) out += ", ";
     const Value& value = choices()[i];
     // A string that would read back as something else needs its quotes.
@@ -205,13 +233,186 @@ std::string Distribution::to_text() const {
   return out + ")";
 }
 
-SearchSpace::SearchSpace(std::initializer_list<value_type> entries) {
-  for (const auto& [name, distribution] : entries) {
-    if (contains(name)) {
-      throw Error({.what = "a search space names every parameter once", .value = name, .where = {}, .hint = {}});
-    }
-    entries_.emplace_back(name, distribution);
+SampleFrom sample_from(std::function<Value(const Config&)> function) {
+  if (!function) throw Error("sample_from needs a function");
+  return {std::move(function)};
+}
+
+Domain when(std::string parent, List values, Domain domain) {
+  if (values.empty()) {
+    throw Error(
+        {.what = "a condition needs the values under which it holds", .value = parent, .where = {}, .hint = {}});
   }
+  domain.conditions_.insert(domain.conditions_.begin(), {std::move(parent), std::move(values)});
+  return domain;
+}
+
+struct SearchSpace::Extra {
+  std::vector<Derived> derived;
+  std::vector<std::pair<std::string, std::vector<Condition>>> conditions;
+  std::vector<Relation> relations;
+};
+
+namespace {
+const std::vector<Condition> no_conditions;
+const std::vector<Derived> none_derived;
+const std::vector<Relation> no_relations;
+
+bool holds(const std::vector<Condition>& conditions, const Map& chosen) {
+  return std::all_of(conditions.begin(), conditions.end(), [&](const Condition& condition) {
+    const Value* value = chosen.find(condition.parent);
+    return value != nullptr &&
+           std::find(condition.values.begin(), condition.values.end(), *value) != condition.values.end();
+  });
+}
+
+// The map that "group/name" stands in, and its last part.
+std::pair<Map*, std::string> place(Config& config, std::string_view name) {
+  Map* at = &config;
+  for (std::size_t slash = name.find('/'); slash != std::string_view::npos; slash = name.find('/')) {
+    Value& inner = (*at)[name.substr(0, slash)];
+    if (!inner.is_map()) inner = Map();
+    at = &inner.as_map();
+    name.remove_prefix(slash + 1);
+  }
+  return {at, std::string(name)};
+}
+}  // namespace
+
+SearchSpace::SearchSpace(std::initializer_list<Entry> entries) {
+  for (const auto& [name, domain] : entries) add(name, domain, {});
+}
+
+SearchSpace::Extra& SearchSpace::extra() {
+  auto copy = extra_ == nullptr ? std::make_shared<Extra>() : std::make_shared<Extra>(*extra_);
+  extra_ = copy;
+  return *copy;
+}
+
+void SearchSpace::add(const std::string& name, const Domain& domain, std::vector<Condition> conditions) {
+  const auto fail = [&](const std::string& what) {
+    throw Error({.what = what, .value = name, .where = "search space", .hint = {}});
+  };
+  const bool computed = std::any_of(derived().begin(), derived().end(), [&](const auto& d) { return d.name == name; });
+  if (contains(name) || computed) fail("a search space names every parameter once");
+  for (const Condition& condition : domain.conditions_) {
+    const Distribution* parent = find(condition.parent);
+    if (parent == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& entry : entries_) names.push_back(entry.first);
+      throw Error({.what = "a condition needs a parameter that stands before it",
+                   .value = "\"" + condition.parent + "\"",
+                   .where = "parameter \"" + name + "\"",
+                   .hint = did_you_mean(condition.parent, names)});
+    }
+    for (const auto& value : condition.values) {
+      if (!parent->contains(parent->to_internal(value))) {
+        fail("\"" + condition.parent + "\" never is " + value.to_string() + ", under which it should be there");
+      }
+    }
+    conditions.push_back(condition);
+  }
+  if (const auto* group = std::get_if<SearchSpace>(&domain.what_)) {
+    // Parents inside the group move with it.
+    const auto inside = [&](std::vector<Condition> own) {
+      for (auto& condition : own) condition.parent = name + "/" + condition.parent;
+      own.insert(own.begin(), conditions.begin(), conditions.end());
+      return own;
+    };
+    for (const auto& [inner, distribution] : *group) {
+      entries_.emplace_back(name + "/" + inner, distribution);
+      if (auto all = inside(group->conditions(inner)); !all.empty()) {
+        extra().conditions.emplace_back(name + "/" + inner, std::move(all));
+      }
+    }
+    for (const auto& part : group->derived()) {
+      // A computed value inside a group sees the group.
+      auto function = [name, inner = part.function](const Config& config) {
+        const Value* own = config.find(name);
+        return inner(own != nullptr && own->is_map() ? own->as_map() : Config());
+      };
+      extra().derived.push_back({name + "/" + part.name, inside(part.conditions), std::move(function)});
+    }
+    if (!group->relations().empty()) fail("relations belong to the outermost space, where names are \"group/name\"");
+    return;
+  }
+  if (name.empty() || name.find('/') != std::string::npos) {
+    throw Error({.what = "a name in a search space is not empty and holds no '/'",
+                 .value = "\"" + name + "\"",
+                 .where = {},
+                 .hint = "put the parameter into a space of its own to nest it"});
+  }
+  if (const auto* distribution = std::get_if<Distribution>(&domain.what_)) {
+    entries_.emplace_back(name, *distribution);
+    if (!conditions.empty()) extra().conditions.emplace_back(name, std::move(conditions));
+  } else if (const auto* constant = std::get_if<Value>(&domain.what_)) {
+    extra().derived.push_back({name, std::move(conditions), [value = *constant](const Config&) { return value; }});
+  } else {
+    extra().derived.push_back({name, std::move(conditions), std::get<SampleFrom>(domain.what_).function});
+  }
+}
+
+SearchSpace& SearchSpace::relate(std::vector<Relation> relations) {
+  for (const auto& relation : relations) {
+    for (const auto& name : relation.names()) {
+      const Distribution& distribution = at(name);
+      if (relation.linear() && (distribution.is_categorical() || distribution.is_ordinal())) {
+        throw Error({.what = "a linear relation is about numbers",
+                     .value = distribution.to_text(),
+                     .where = "parameter \"" + name + "\" in " + relation.description(),
+                     .hint = "write a Relation with a function"});
+      }
+    }
+  }
+  auto& all = extra().relations;
+  all.insert(all.end(), relations.begin(), relations.end());
+  return *this;
+}
+
+const std::vector<Relation>& SearchSpace::relations() const {
+  return extra_ == nullptr ? no_relations : extra_->relations;
+}
+const std::vector<Derived>& SearchSpace::derived() const { return extra_ == nullptr ? none_derived : extra_->derived; }
+
+const std::vector<Condition>& SearchSpace::conditions(std::string_view name) const {
+  if (extra_ != nullptr) {
+    for (const auto& [key, conditions] : extra_->conditions) {
+      if (key == name) return conditions;
+    }
+  }
+  return no_conditions;
+}
+
+bool SearchSpace::active(std::string_view name, const Map& chosen) const { return holds(conditions(name), chosen); }
+
+Config make_config(const SearchSpace& space, const Map& params) {
+  Config config;
+  for (const auto& [name, value] : params) {
+    const auto [map, last] = place(config, name);
+    (*map)[last] = value;
+  }
+  for (const auto& part : space.derived()) {
+    if (!holds(part.conditions, params)) continue;
+    Value value = part.function(config);
+    const auto [map, last] = place(config, part.name);
+    (*map)[last] = std::move(value);
+  }
+  return config;
+}
+
+Config suggest(Trial& trial, const SearchSpace& space) {
+  Map chosen;
+  for (const auto& [name, distribution] : space) {
+    if (space.active(name, chosen)) chosen[name] = trial.suggest(name, distribution);
+  }
+  for (const auto& relation : space.relations()) {
+    if (relation.holds(chosen)) continue;
+    throw Error({.what = "the parameters of a trial do not keep a relation of their space",
+                 .value = chosen.to_string(),
+                 .where = relation.description(),
+                 .hint = "give the study a SpaceSampler, which keeps them"});
+  }
+  return make_config(space, chosen);
 }
 
 const Distribution* SearchSpace::find(std::string_view name) const {

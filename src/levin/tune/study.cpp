@@ -272,7 +272,7 @@ Trial Study::ask(const SearchSpace& fixed) {
   auto impl = std::make_shared<StudyTrial>(core_, std::move(stored));
   impl->begin();
   Trial trial(std::move(impl));
-  for (const auto& [name, distribution] : fixed) trial.suggest(name, distribution);
+  suggest(trial, fixed);
   return trial;
 }
 

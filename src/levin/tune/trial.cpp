@@ -154,7 +154,7 @@ Value StudyTrial::suggest(const std::string& name, const Distribution& distribut
   }
   core_->check_distribution(name, distribution);
   return naming(name, [&] {
-    const double internal = distribution.to_internal(choose(name, distribution));
+    const double internal = distribution.rounded(distribution.to_internal(choose(name, distribution)));
     Value value = distribution.to_external(internal);
     frozen_.params[name] = value;
     frozen_.distributions.set(name, distribution);

@@ -13,6 +13,8 @@
 #include <levin/tune/pruners/successive_halving.h>
 #include <levin/tune/pruners/threshold.h>
 #include <levin/tune/pruners/wilcoxon.h>
+#include <levin/tune/relation.h>
+#include <levin/tune/result_grid.h>
 #include <levin/tune/samplers/bohb.h>
 #include <levin/tune/samplers/brute_force.h>
 #include <levin/tune/samplers/cma_es_sampler.h>
@@ -26,9 +28,18 @@
 #include <levin/tune/samplers/random_forest.h>
 #include <levin/tune/samplers/registry.h>
 #include <levin/tune/samplers/sampler.h>
+#include <levin/tune/samplers/space_sampler.h>
 #include <levin/tune/samplers/tpe.h>
+#include <levin/tune/schedulers/async_hyperband.h>
+#include <levin/tune/schedulers/hyperband.h>
+#include <levin/tune/schedulers/median_stopping.h>
+#include <levin/tune/schedulers/pbt.h>
+#include <levin/tune/schedulers/scheduler.h>
 #include <levin/tune/space.h>
+#include <levin/tune/stopper.h>
 #include <levin/tune/storage/storage.h>
 #include <levin/tune/study.h>
 #include <levin/tune/terminator/terminator.h>
+#include <levin/tune/trainable.h>
 #include <levin/tune/trial.h>
+#include <levin/tune/tuner.h>

@@ -1,7 +1,5 @@
 #include <levin/tune/samplers/random.h>
 
-#include <levin/core/rng.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -10,11 +8,20 @@ namespace levin::tune {
 Value RandomSampler::sample_independent(StudyView&, const FrozenTrial& trial, const std::string& name,
                                         const Distribution& distribution) {
   Rng rng(seed_, "tune.random:" + name, static_cast<std::uint64_t>(trial.number));
+  return draw(distribution, rng);
+}
+
+Value draw(const Distribution& distribution, Rng& rng) {
   const double low = distribution.low(), high = distribution.high(), step = distribution.step();
   switch (distribution.kind()) {
     case Distribution::Kind::categorical: return distribution.choices()[rng.below(distribution.size())];
     case Distribution::Kind::floating:
       if (low == high) return low;
+      if (const auto& normal = distribution.normal()) {
+        double value = normal->mean + normal->sd * rng.normal();
+        while (!(low <= value && value <= high)) value = normal->mean + normal->sd * rng.normal();
+        return value;
+      }
       if (distribution.log()) {
         const double value = std::exp(rng.uniform(std::log(low), std::log(high)));
         return std::clamp(value, low, std::nextafter(high, low));

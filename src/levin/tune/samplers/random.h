@@ -1,6 +1,7 @@
 // RandomSampler: every parameter drawn from its distribution.
 #pragma once
 
+#include <levin/core/rng.h>
 #include <levin/tune/samplers/sampler.h>
 
 #include <optional>
@@ -26,5 +27,8 @@ class LEVIN_API RandomSampler : public Sampler {
  private:
   std::uint64_t seed_;
 };
+
+/** A value drawn from a distribution, before rounding to its quantum. */
+LEVIN_API Value draw(const Distribution& distribution, Rng& rng);
 
 }  // namespace levin::tune
