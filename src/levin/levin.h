@@ -53,5 +53,6 @@
 #include <levin/train/module.h>
 #include <levin/train/trainer.h>
 
+#include <levin/sweep/module_trainable.h>
 #include <levin/sweep/pruning_callback.h>
 #include <levin/tune/tune.h>
