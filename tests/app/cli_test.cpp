@@ -184,6 +184,20 @@ TEST_F(CommandLine, DistributionsAreForTuneAndMustFit) {
                      "loguniform(1e-5,1e-1)"}),
             "a grid cannot cover the values of optimizer.lr: got loguniform(1e-05, 0.1); give it choice(A,B,...) or "
             "quniform(LOW,HIGH,STEP), or take another tune.sampler");
+  const auto tune = [&](const std::string& setting, const std::string& value, const std::string& options) {
+    return mistake({"tune", "--data", path("data.csv"), "--target", "t", "--" + setting, value,
+                    "--" + setting + "_options", options, "--optimizer.lr", "loguniform(1e-5,1e-1)"});
+  };
+  EXPECT_EQ(
+      tune("tune.sampler", "nsga2", "populationsize=20"),
+      "sampler nsga2 has no such option: got \"populationsize\" (sampler nsga2); did you mean \"population_size\"?");
+  EXPECT_NE(tune("tune.sampler", "nsga2", "population_size=1").find("population_size must be at least 2"),
+            std::string::npos);
+  EXPECT_NE(tune("tune.sampler", "tpe", "group").find("an option is written NAME=VALUE"), std::string::npos);
+  EXPECT_NE(tune("tune.pruner", "hyperband", "max_resource=many").find("a number of steps or \"auto\""),
+            std::string::npos);
+  EXPECT_NE(tune("tune.pruner", "threshold", "n_warmup_steps=1").find("it needs lower, upper or both"),
+            std::string::npos);
   // What cannot be searched takes no distribution.
   EXPECT_NE(mistake({"tune", "--data.val_fraction", "uniform(0.1,0.2)"}).find("must be a number in [0, 1)"),
             std::string::npos);

@@ -5,6 +5,7 @@
 #include <levin/tune/pruners/successive_halving.h>
 #include <levin/tune/pruners/threshold.h>
 #include <levin/tune/pruners/wilcoxon.h>
+#include <levin/tune/samplers/auto.h>
 #include <levin/tune/samplers/bohb.h>
 #include <levin/tune/samplers/cma_es_sampler.h>
 #include <levin/tune/samplers/dehb.h>
@@ -68,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
                        }},
         SamplerFactory{"bohb", [](auto seed) -> SamplerRef { return BOHBSampler({.seed = seed}); }},
         SamplerFactory{"dehb", [](auto seed) -> SamplerRef { return DEHBSampler({.max_resource = 9, .seed = seed}); }},
+        SamplerFactory{"auto", [](auto seed) -> SamplerRef { return AutoSampler({.seed = seed}); }},
         SamplerFactory{"partial_fixed",
                        [](auto seed) -> SamplerRef {
                          return PartialFixedSampler({{"elsewhere", 1.0}}, TPESampler({.seed = seed}));
@@ -123,6 +125,7 @@ INSTANTIATE_TEST_SUITE_P(
         SamplerFactory{"tpe", [](auto seed) -> SamplerRef { return TPESampler({.seed = seed}); }},
         SamplerFactory{"gp", [](auto seed) -> SamplerRef { return GPSampler({.seed = seed}); }},
         SamplerFactory{"qmc", [](auto seed) -> SamplerRef { return QMCSampler({.scramble = true, .seed = seed}); }},
+        SamplerFactory{"auto", [](auto seed) -> SamplerRef { return AutoSampler({.seed = seed}); }},
         SamplerFactory{"nsga2",
                        [](auto seed) -> SamplerRef { return NSGAIISampler({.population_size = 8, .seed = seed}); }},
         SamplerFactory{"nsga3",

@@ -1,5 +1,6 @@
-// The samplers that fit a model or follow budgets: random forest, BOHB, DEHB, partial-fixed.
+// The samplers that fit a model, follow budgets or choose among others: random forest, BOHB, DEHB, auto, partial-fixed.
 #include <levin/tune/pruners/hyperband.h>
+#include <levin/tune/samplers/auto.h>
 #include <levin/tune/samplers/bohb.h>
 #include <levin/tune/samplers/dehb.h>
 #include <levin/tune/samplers/partial_fixed.h>
@@ -187,6 +188,65 @@ TEST(DEHBSampler, RefusesBadOptions) {
   EXPECT_THROW(RandomForestSampler({.n_trees = 0}), Error);
   EXPECT_THROW(RandomForestSampler({.max_features = 0}), Error);
   EXPECT_THROW(RandomForestSampler({.random_fraction = -0.5}), Error);
+}
+
+AutoChoice choice_after(const std::vector<std::vector<double>>& values, const std::function<void(FrozenTrial&)>& shape,
+                        AutoSamplerOptions options = {.seed = 0}) {
+  std::vector<FrozenTrial> trials;
+  for (const auto& value : values) {
+    FrozenTrial trial;
+    trial.number = static_cast<std::int64_t>(trials.size());
+    trial.state = TrialState::complete;
+    trial.values = value;
+    trial.params = {{"x", 0.5}};
+    trial.distributions.set("x", uniform(0, 1));
+    shape(trial);
+    trials.push_back(trial);
+  }
+  const std::size_t n_objectives = values.empty() ? 1 : values.front().size();
+  StudyView view(std::vector<Direction>(n_objectives, Direction::minimize), trials);
+  return AutoSampler(options).choose(view);
+}
+
+TEST(AutoSampler, ChoosesByWhatTheStudyShows) {
+  const auto plain = [](FrozenTrial&) {};
+  const auto of = [](std::size_t n, std::size_t n_objectives) {
+    return std::vector<std::vector<double>>(n, std::vector<double>(n_objectives, 1.0));
+  };
+  const auto with_choice = [](FrozenTrial& trial) {
+    trial.params["c"] = "a";
+    trial.distributions.set("c", choice({"a", "b"}));
+  };
+  const auto branched = [&](FrozenTrial& trial) {
+    if (trial.number % 2 == 1) with_choice(trial);
+  };
+  const auto wide = [](FrozenTrial& trial) {
+    for (int i = 0; i < 30; ++i) {
+      trial.params["w" + std::to_string(i)] = 0.5;
+      trial.distributions.set("w" + std::to_string(i), uniform(0, 1));
+    }
+  };
+  const auto constrained = [](FrozenTrial& trial) { trial.system_attrs["constraints:c"] = -1.0; };
+  EXPECT_EQ(choice_after({}, plain).method, "random");
+  EXPECT_EQ(choice_after(of(20, 1), plain).method, "gp");
+  EXPECT_EQ(choice_after(of(20, 1), with_choice).method, "gp");
+  EXPECT_EQ(choice_after(of(20, 1), branched).method, "tpe");
+  EXPECT_EQ(choice_after(of(20, 1), wide).method, "tpe");
+  EXPECT_EQ(choice_after(of(260, 1), plain).method, "cma");
+  EXPECT_EQ(choice_after(of(260, 1), plain, {.n_trials = 300, .seed = 0}).method, "tpe");
+  EXPECT_EQ(choice_after(of(260, 1), with_choice).method, "tpe");
+  EXPECT_EQ(choice_after(of(260, 1), constrained).method, "tpe");
+  EXPECT_EQ(choice_after(of(20, 2), plain).method, "gp");
+  EXPECT_EQ(choice_after(of(120, 2), plain).method, "nsga2");
+  EXPECT_EQ(choice_after(of(20, 4), plain).method, "nsga3");
+  EXPECT_FALSE(choice_after(of(20, 1), plain).reason.empty());
+  EXPECT_THROW(AutoSampler({.n_trials = 0}), Error);
+}
+
+TEST(AutoSampler, BeatsRandomSearch) {
+  const Make make = [](auto seed) -> SamplerRef { return AutoSampler({.seed = seed}); };
+  EXPECT_LT(median_best(make, bowl, 40, 3), 0.2 * median_best(random_sampler, bowl, 40, 3));
+  EXPECT_LT(median_best(make, branches, 60, 3), 0.5 * median_best(random_sampler, branches, 60, 3));
 }
 
 TEST(PartialFixedSampler, GivesWhatIsFixed) {

@@ -1,10 +1,14 @@
 // When a study ends by itself.
 #include <levin/tune/samplers/random.h>
+#include <levin/tune/space.h>
+#include <levin/tune/terminator/regret_bound.h>
 #include <levin/tune/terminator/terminator.h>
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+
+#include <tune/golden.h>
 
 namespace levin::tune {
 namespace {
@@ -60,6 +64,45 @@ TEST(Terminator, MedianErrorIsAShareOfTheFirstImprovements) {
   EXPECT_NEAR(evaluator.evaluate(study_with({1, 5, 6, 7}).trials(), Direction::minimize), 0.9, 1e-15);
   EXPECT_THROW(MedianErrorEvaluator(ImprovementEvaluatorRef{}), Error);
   EXPECT_THROW(MedianErrorEvaluator(BestValueStagnationEvaluator(), {.threshold_ratio = 0}), Error);
+}
+
+// Optuna's figures are means of five seeds; both sides search random points and stop fitting at a loose tolerance.
+TEST(TerminatorGolden, RegretBoundAndExpectedMinimumRegret) {
+  const Map file = golden("terminators");
+  for (const auto& item : file.at("cases").as_list()) {
+    const Map& test = item.as_map();
+    const Direction direction = test.at("direction") == Value("maximize") ? Direction::maximize : Direction::minimize;
+    std::vector<FrozenTrial> trials;
+    for (const auto& value : numbers(test.at("values"))) {
+      FrozenTrial trial;
+      trial.number = static_cast<std::int64_t>(trials.size());
+      trial.state = TrialState::complete;
+      trial.values = {value};
+      const List& params = test.at("params").as_list()[trials.size()].as_list();
+      trial.params = {{"x", params[0]}, {"y", params[1]}, {"c", params[2]}};
+      trial.distributions.set("x", uniform(-5, 5));
+      trial.distributions.set("y", loguniform(1e-3, 1));
+      trial.distributions.set("c", choice({"p", "q"}));
+      trials.push_back(trial);
+    }
+    for (const std::size_t n : {25u, 45u}) {
+      const std::vector<FrozenTrial> first(trials.begin(), trials.begin() + static_cast<std::ptrdiff_t>(n));
+      const auto expected = [&](const std::string& name) {
+        return test.at(name + "_" + std::to_string(n)).as_list()[0].as_double();
+      };
+      EXPECT_NEAR(RegretBoundEvaluator({.seed = 0}).evaluate(first, direction), expected("regret"),
+                  0.1 * expected("regret"));
+      EXPECT_NEAR(EMMREvaluator({.seed = 0}).evaluate(first, direction), expected("emmr"), 0.15 * expected("emmr"));
+    }
+  }
+}
+
+TEST(Terminator, RegretBoundShrinks) {
+  RegretBoundEvaluator evaluator({.seed = 0});
+  EXPECT_THROW(evaluator.evaluate({}, Direction::minimize), Error);
+  EXPECT_GT(EMMREvaluator({.seed = 0}).evaluate({}, Direction::minimize), 1e300);
+  EXPECT_THROW(RegretBoundEvaluator({.top_trials_ratio = 0}), Error);
+  EXPECT_THROW(EMMREvaluator({.min_n_trials = 1}), Error);
 }
 
 TEST(Terminator, MaxTrialsCountsTheStudysTrials) {

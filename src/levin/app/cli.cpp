@@ -4,6 +4,7 @@
 #include <levin/app/engine_loader.h>
 #include <levin/app/help.h>
 #include <levin/app/search.h>
+#include <levin/app/search_methods.h>
 #include <levin/app/settings.h>
 #include <levin/app/study_command.h>
 #include <levin/app/worker_command.h>
@@ -140,7 +141,9 @@ int run_command(Command command, const std::vector<std::string>& arguments, cons
     require_file(settings.get<std::string>("ckpt_path"));
   }
   if (command == Command::tune) {
-    if (read_fixed_settings(request.config).tune.sampler == "grid") grid_of(searched);
+    const Settings fixed = read_fixed_settings(request.config);
+    sampler_of(fixed, searched);
+    pruner_of(fixed);
   } else {
     read_settings(request.config);
   }

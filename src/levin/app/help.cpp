@@ -1,5 +1,6 @@
 #include <levin/app/help.h>
 
+#include <levin/app/search_methods.h>
 #include <levin/app/settings.h>
 #include <levin/core/text.h>
 
@@ -129,6 +130,7 @@ std::string help_of(Command command, std::size_t width) {
     }
     out += line(setting, width);
   }
+  if (command == Command::tune) out += search_methods_help(width);
   return out + "\nDefaults stand in brackets. For instance:\n" + text.examples;
 }
 

@@ -1,6 +1,8 @@
 #include <levin/app/settings.h>
 
 #include <levin/core/error.h>
+#include <levin/tune/pruners/registry.h>
+#include <levin/tune/samplers/registry.h>
 
 #include <algorithm>
 #include <map>
@@ -22,6 +24,13 @@ struct Entry {
   unsigned commands = kAll;
   bool searchable = false;
 };
+
+template <class Info>
+std::vector<std::string> names_of(const std::vector<Info>& infos) {
+  std::vector<std::string> out;
+  for (const auto& info : infos) out.push_back(info.name);
+  return out;
+}
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all = {
@@ -351,12 +360,24 @@ const std::vector<Entry>& entries() {
       {{.key = "tune.sampler",
         .fallback = "tpe",
         .help = "how the next settings are chosen",
-        .choices = {"tpe", "random", "grid"}},
+        .choices = names_of(tune::sampler_infos())},
+       kTune},
+      {{.key = "tune.sampler_options",
+        .type = Type::list_of_texts,
+        .fallback = List(),
+        .help = "the sampler's options, listed below",
+        .placeholder = "NAME=VALUE,..."},
        kTune},
       {{.key = "tune.pruner",
         .fallback = "median",
         .help = "how hopeless trials are stopped early",
-        .choices = {"none", "median", "halving"}},
+        .choices = names_of(tune::pruner_infos())},
+       kTune},
+      {{.key = "tune.pruner_options",
+        .type = Type::list_of_texts,
+        .fallback = List(),
+        .help = "the pruner's options, listed below",
+        .placeholder = "NAME=VALUE,..."},
        kTune},
       {{.key = "tune.metric",
         .fallback = "auto",
@@ -463,7 +484,9 @@ void read_fixed(const SettingsReader& reader, Settings& s) {
   if (!s.tune.trials && !s.tune.timeout) s.tune.timeout = 60;
   reader.read("tune.jobs", s.tune.jobs);
   reader.read("tune.sampler", s.tune.sampler);
+  reader.read("tune.sampler_options", s.tune.sampler_options);
   reader.read("tune.pruner", s.tune.pruner);
+  reader.read("tune.pruner_options", s.tune.pruner_options);
   reader.read("tune.storage", s.tune.storage);
   reader.read("tune.study_name", s.tune.study_name);
   reader.read("tune.metric", s.tune.metric);

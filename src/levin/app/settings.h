@@ -105,12 +105,14 @@ struct TuneSettings {
   std::optional<std::int64_t> trials;  ///< none: until the timeout
   std::optional<double> timeout;       ///< seconds; 60 when neither a number of trials nor a timeout was set
   std::int64_t jobs = 1;
-  std::string sampler;                    ///< tpe, random, grid
-  std::string pruner;                     ///< none, median, halving
-  std::optional<std::string> storage;     ///< none: sqlite:/// study.db in the run's folder
-  std::optional<std::string> study_name;  ///< none: the run's name
-  std::string metric;                     ///< auto, or the name of a logged metric
-  std::string direction;                  ///< auto, minimize, maximize
+  std::string sampler;                       ///< one of sampler_infos()
+  std::vector<std::string> sampler_options;  ///< NAME=VALUE
+  std::string pruner;                        ///< one of pruner_infos()
+  std::vector<std::string> pruner_options;   ///< NAME=VALUE
+  std::optional<std::string> storage;        ///< none: sqlite:/// study.db in the run's folder
+  std::optional<std::string> study_name;     ///< none: the run's name
+  std::string metric;                        ///< auto, or the name of a logged metric
+  std::string direction;                     ///< auto, minimize, maximize
 
   friend bool operator==(const TuneSettings&, const TuneSettings&) = default;
 };

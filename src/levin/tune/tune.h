@@ -15,6 +15,7 @@
 #include <levin/tune/pruners/wilcoxon.h>
 #include <levin/tune/relation.h>
 #include <levin/tune/result_grid.h>
+#include <levin/tune/samplers/auto.h>
 #include <levin/tune/samplers/bohb.h>
 #include <levin/tune/samplers/brute_force.h>
 #include <levin/tune/samplers/cma_es_sampler.h>
@@ -39,6 +40,7 @@
 #include <levin/tune/stopper.h>
 #include <levin/tune/storage/storage.h>
 #include <levin/tune/study.h>
+#include <levin/tune/terminator/regret_bound.h>
 #include <levin/tune/terminator/terminator.h>
 #include <levin/tune/trainable.h>
 #include <levin/tune/trial.h>

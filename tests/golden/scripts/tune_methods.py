@@ -1,4 +1,4 @@
-"""Makes tests/golden/tune/{verdicts,wilcoxon,fronts,niches,importances}.json: what Optuna 5 and scipy compute.
+"""Makes tests/golden/tune/{verdicts,wilcoxon,fronts,niches,importances,terminators}.json: what Optuna 5 and scipy compute.
 
 Run from the repository's root with Optuna, scipy and scikit-learn: python tests/golden/scripts/tune_methods.py
 Numbers are drawn with fixed seeds, which stand in the code.
@@ -217,5 +217,30 @@ def importances():
     write("importances", cases=cases)
 
 
-for make in (verdicts, wilcoxon, fronts, niches, importances):
+def terminators():
+    """Regret bounds and EMMR of growing studies. Both search random points, so seeds differ: mean and deviation of five."""
+    from optuna.terminator import EMMREvaluator, RegretBoundEvaluator
+    rng = np.random.RandomState(16)
+    cases = []
+    for direction in ("minimize", "maximize"):
+        sign = 1 if direction == "minimize" else -1
+        space = {"x": FloatDistribution(-5, 5), "y": FloatDistribution(1e-3, 1.0, log=True), "c": CategoricalDistribution(["p", "q"])}
+        study = optuna.create_study(direction=direction)
+        for i in range(45):
+            spread = 1 if i < 25 else 0.1
+            params = {"x": float(np.clip(1 + spread * rng.uniform(-5, 4), -5, 5)), "y": float(np.exp(rng.uniform(np.log(1e-3), 0))),
+                      "c": "p" if rng.rand() < 0.7 else "q"}
+            value = (params["x"] - 1) ** 2 + 0.5 * math.log10(params["y"]) ** 2 + (params["c"] == "q") + 0.05 * rng.normal()
+            study.add_trial(create_trial(params=params, distributions=space, value=sign * float(value)))
+        entry = {"direction": direction, "values": [t.value for t in study.trials],
+                 "params": [[t.params["x"], t.params["y"], t.params["c"]] for t in study.trials]}
+        for n in (25, 45):
+            for name, make in (("regret", RegretBoundEvaluator), ("emmr", EMMREvaluator)):
+                found = [make(seed=s).evaluate(study.trials[:n], study.direction) for s in range(5)]
+                entry[f"{name}_{n}"] = [float(np.mean(found)), float(np.std(found))]
+        cases.append(entry)
+    write("terminators", cases=cases)
+
+
+for make in (verdicts, wilcoxon, fronts, niches, importances, terminators):
     make()

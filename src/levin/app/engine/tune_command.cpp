@@ -3,6 +3,7 @@
 #include <levin/app/engine/commands.h>
 #include <levin/app/engine/model_file.h>
 #include <levin/app/search.h>
+#include <levin/app/search_methods.h>
 #include <levin/app/trial_board.h>
 #include <levin/core/atomic_file.h>
 #include <levin/core/console.h>
@@ -168,22 +169,6 @@ Map linear(Map config) {
   set_nested(config, "data.mixup", 0.0);
   set_nested(config, "optimizer.lr", 0.01);
   return config;
-}
-
-tune::SamplerRef sampler_of(const Settings& settings, const std::vector<SearchedSetting>& searched) {
-  const auto seed = static_cast<std::uint64_t>(settings.seed);
-  if (settings.tune.sampler == "random") return tune::RandomSampler({.seed = seed});
-  if (settings.tune.sampler == "grid") {
-    const auto values = grid_of(searched);
-    return tune::GridSampler(tune::Grid(values.begin(), values.end()), {.seed = seed});
-  }
-  return tune::TPESampler({.seed = seed});
-}
-
-tune::PrunerRef pruner_of(const Settings& settings) {
-  if (settings.tune.pruner == "none") return tune::NopPruner();
-  if (settings.tune.pruner == "halving") return tune::SuccessiveHalvingPruner({.min_resource = 2});
-  return tune::MedianPruner({.n_warmup_steps = 3});
 }
 
 }  // namespace

@@ -1,11 +1,16 @@
 #include <levin/tune/samplers/registry.h>
 
+#include <levin/tune/samplers/auto.h>
+#include <levin/tune/samplers/bohb.h>
 #include <levin/tune/samplers/brute_force.h>
 #include <levin/tune/samplers/cma_es_sampler.h>
+#include <levin/tune/samplers/dehb.h>
 #include <levin/tune/samplers/gp.h>
 #include <levin/tune/samplers/grid.h>
+#include <levin/tune/samplers/nsga.h>
 #include <levin/tune/samplers/qmc.h>
 #include <levin/tune/samplers/random.h>
+#include <levin/tune/samplers/random_forest.h>
 #include <levin/tune/samplers/tpe.h>
 
 #include <algorithm>
@@ -116,8 +121,106 @@ SamplerRef make_grid(const OptionReader& read) {
   return GridSampler(std::move(grid), o);
 }
 
+SamplerRef make_auto(const OptionReader& read) {
+  AutoSamplerOptions o;
+  read("n_trials", o.n_trials);
+  read("seed", o.seed);
+  return AutoSampler(o);
+}
+
+// What both genetic samplers take. A crossover is named; its own options are those of the C++ class.
+template <class Options>
+Options read_genetic(const OptionReader& read) {
+  Options o;
+  read("population_size", o.population_size);
+  read("mutation_prob", o.mutation_prob);
+  read("crossover_prob", o.crossover_prob);
+  read("swapping_prob", o.swapping_prob);
+  read("seed", o.seed);
+  enum class Kind { uniform, blxalpha, spx, sbx, vsbx, undx };
+  Kind kind = Kind::uniform;
+  read_word<Kind>(read, "crossover", kind,
+                  {{"uniform", Kind::uniform},
+                   {"blxalpha", Kind::blxalpha},
+                   {"spx", Kind::spx},
+                   {"sbx", Kind::sbx},
+                   {"vsbx", Kind::vsbx},
+                   {"undx", Kind::undx}});
+  if (kind == Kind::blxalpha) o.crossover = BLXAlphaCrossover();
+  if (kind == Kind::spx) o.crossover = SPXCrossover();
+  if (kind == Kind::sbx) o.crossover = SBXCrossover();
+  if (kind == Kind::vsbx) o.crossover = VSBXCrossover();
+  if (kind == Kind::undx) o.crossover = UNDXCrossover();
+  enum class Change { redraw, polynomial };
+  Change change = Change::redraw;
+  read_word<Change>(read, "mutation", change, {{"redraw", Change::redraw}, {"polynomial", Change::polynomial}});
+  if (change == Change::polynomial) o.mutation = PolynomialMutation();
+  return o;
+}
+
+SamplerRef make_nsga2(const OptionReader& read) { return NSGAIISampler(read_genetic<NSGAIISamplerOptions>(read)); }
+
+SamplerRef make_nsga3(const OptionReader& read) {
+  auto o = read_genetic<NSGAIIISamplerOptions>(read);
+  read("dividing_parameter", o.dividing_parameter);
+  return NSGAIIISampler(std::move(o));
+}
+
+SamplerRef make_random_forest(const OptionReader& read) {
+  RandomForestSamplerOptions o;
+  read("n_startup_trials", o.n_startup_trials);
+  read("n_trees", o.n_trees);
+  read("max_features", o.max_features);
+  read("n_challengers", o.n_challengers);
+  read("n_local_searches", o.n_local_searches);
+  read("random_fraction", o.random_fraction);
+  read("log_values", o.log_values);
+  read("seed", o.seed);
+  return RandomForestSampler(o);
+}
+
+SamplerRef make_bohb(const OptionReader& read) {
+  BOHBSamplerOptions o;
+  read("min_points", o.min_points);
+  read("top_fraction", o.top_fraction);
+  read("n_candidates", o.n_candidates);
+  read("random_fraction", o.random_fraction);
+  read("bandwidth_factor", o.bandwidth_factor);
+  read("min_bandwidth", o.min_bandwidth);
+  read("seed", o.seed);
+  return BOHBSampler(o);
+}
+
+SamplerRef make_dehb(const OptionReader& read) {
+  DEHBSamplerOptions o;
+  read("min_resource", o.min_resource);
+  read("max_resource", o.max_resource);
+  read("reduction_factor", o.reduction_factor);
+  read("mutation_factor", o.mutation_factor);
+  read("crossover_prob", o.crossover_prob);
+  read("seed", o.seed);
+  return DEHBSampler(o);
+}
+
+const std::vector<NamedOption> genetic_options{{"population_size", "trials in a generation", "50"},
+                                               {"crossover", "uniform, blxalpha, spx, sbx, vsbx or undx", "uniform"},
+                                               {"crossover_prob", "how many children have several parents", "0.9"},
+                                               {"swapping_prob", "of uniform crossover", "0.5"},
+                                               {"mutation", "redraw or polynomial", "redraw"},
+                                               {"mutation_prob", "of each parameter", "one in their number"},
+                                               seed};
+
+std::vector<NamedOption> with(std::vector<NamedOption> options, NamedOption last) {
+  options.push_back(std::move(last));
+  return options;
+}
+
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all{
+      {{"auto",
+        "chooses among the others by the space, the budget and the objectives, and says which",
+        {seed, {"n_trials", "trials that the study will have", "not known"}}},
+       make_auto},
       {{"tpe",
         "tree-structured Parzen estimator: learns from good and bad trials; fast, for any space",
         {seed,
@@ -151,6 +254,40 @@ const std::vector<Entry>& entries() {
         "a low-discrepancy sequence: fills the space evenly",
         {seed, {"qmc_type", "sobol or halton", "sobol"}, {"scramble", "randomise the sequence", "false"}}},
        make_qmc},
+      {{"nsga2", "a genetic search: cheap trials, several objectives", genetic_options}, make_nsga2},
+      {{"nsga3", "the same, spread along reference lines: many objectives",
+        with(genetic_options, {"dividing_parameter", "parts of each objective's axis", "3"})},
+       make_nsga3},
+      {{"random_forest",
+        "random forests in SMAC's manner: categorical and conditional spaces",
+        {seed,
+         {"n_startup_trials", "random trials at first", "10"},
+         {"n_trees", "of the forest", "10"},
+         {"max_features", "share of the parameters that a split chooses from", "1"},
+         {"n_challengers", "random points looked at", "5000"},
+         {"n_local_searches", "searches from the best points", "10"},
+         {"random_fraction", "trials drawn at random", "0.2"},
+         {"log_values", "fit the logarithm of the values", "true"}}},
+       make_random_forest},
+      {{"bohb",
+        "kernel densities on the highest budget reached; with pruner hyperband",
+        {seed,
+         {"min_points", "trials that a budget needs", "parameters + 1"},
+         {"top_fraction", "of the trials, that count as good", "0.15"},
+         {"n_candidates", "draws of which the best is taken", "64"},
+         {"random_fraction", "trials drawn at random", "1/3"},
+         {"bandwidth_factor", "how much wider candidates are drawn", "3"},
+         {"min_bandwidth", "of the range", "0.001"}}},
+       make_bohb},
+      {{"dehb",
+        "differential evolution on budgets; with pruner budget",
+        {seed,
+         {"min_resource", "steps of the smallest budget", "1"},
+         {"max_resource", "steps of a whole trial", "100"},
+         {"reduction_factor", "between budgets", "3"},
+         {"mutation_factor", "weight of a difference of parents", "0.5"},
+         {"crossover_prob", "share taken from the mutant", "0.5"}}},
+       make_dehb},
       {{"random", "every parameter on its own", {seed}}, make_random},
       {{"brute_force",
         "every combination of a finite space once",

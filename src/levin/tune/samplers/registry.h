@@ -20,9 +20,9 @@ struct SamplerInfo {
 LEVIN_API const std::vector<SamplerInfo>& sampler_infos();
 
 /**
- * The sampler called `name`: tpe, gp, cma, qmc, random, brute_force, grid. Options are those of its C++ struct, names
- * included; what is left out takes the struct's default. Throws Error for an unknown name or option (naming the nearest
- * one), an option of another type, and whatever the sampler refuses.
+ * The sampler called `name`: auto, tpe, gp, cma, qmc, nsga2, nsga3, random_forest, bohb, dehb, random, brute_force,
+ * grid. Options are those of its C++ struct, names included; what is left out takes the struct's default. Throws Error
+ * for an unknown name or option (naming the nearest one), an option of another type, and whatever the sampler refuses.
  */
 LEVIN_API SamplerRef make_sampler(const std::string& name, const Map& options = {});
 
