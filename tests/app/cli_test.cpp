@@ -260,7 +260,7 @@ TEST_F(CommandLine, TheBinaryAnswersWithoutLibTorch) {
   ASSERT_EQ(WEXITSTATUS(status), 0);
   const auto libraries = read_file(out);
   EXPECT_NE(libraries.find("liblevin_core"), std::string::npos);
-  EXPECT_EQ(libraries.find("torch"), std::string::npos) << libraries;
+  EXPECT_EQ(libraries.find("libtorch"), std::string::npos) << libraries;
 }
 
 }  // namespace
