@@ -7,7 +7,7 @@ install(TARGETS ${levin_targets} EXPORT levinTargets
 
 set(levin_folders core tune)
 if(LEVIN_WITH_TORCH)
-  list(APPEND levin_folders data nn optim train sweep)
+  list(APPEND levin_folders data nn optim compile train sweep)
   install(FILES src/levin/levin.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/levin)
 endif()
 foreach(folder IN LISTS levin_folders)

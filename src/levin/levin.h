@@ -10,6 +10,9 @@
 #include <levin/core/rng.h>
 #include <levin/core/value.h>
 
+#include <levin/compile/compile_step.h>
+#include <levin/compile/options.h>
+
 #include <levin/data/batch.h>
 #include <levin/data/collate.h>
 #include <levin/data/combined_loader.h>

@@ -10,7 +10,7 @@ ALLOWED = {
     "data": {"core"},
     "nn": {"core"},
     "optim": {"core"},
-    "compile": {"core", "optim"},
+    "compile": {"core", "data", "optim"},
     "train": {"core", "data", "nn", "optim", "compile"},
     "sweep": {"core", "data", "nn", "optim", "compile", "train", "tune"},
 }

@@ -168,6 +168,7 @@ std::vector<at::Tensor> OptimizerImpl::parameters() const {
 }
 
 void OptimizerImpl::build_chunks(size_t number) {
+  ++layout_version_;
   std::erase_if(chunks_, [&](const Chunk& chunk) { return chunk.group == number; });
   const auto& params = groups_[number].params_;
   int64_t first = 0;
@@ -229,6 +230,7 @@ OptimizerImpl::Chunk OptimizerImpl::make_chunk(size_t group, std::vector<Slot> s
 
 void OptimizerImpl::ensure_states(Chunk& chunk, size_t count) {
   if (chunk.states.size() < count) {
+    ++layout_version_;
     while (chunk.states.size() < count) chunk.states.push_back(Arena::zeros(chunk.layout, chunk.options));
     chunk.all.clear();
     chunk.flat.clear();
@@ -285,12 +287,14 @@ void OptimizerImpl::bind_chunk(Chunk& chunk) {
 void OptimizerImpl::bind_gradients() {
   if (bound_) return;
   bound_ = true;
+  ++layout_version_;
   for (auto& chunk : chunks_) bind_chunk(chunk);
 }
 
 void OptimizerImpl::unbind_gradients() {
   if (!bound_) return;
   bound_ = false;
+  ++layout_version_;
   for (auto& chunk : chunks_) {
     for (size_t i = 0; i < chunk.slots.size(); ++i) {
       if (!is_bound(chunk, i)) continue;
@@ -329,6 +333,56 @@ void OptimizerImpl::follow_moved_parameters() {
   for (const auto group : rebuild) build_chunks(group);
 }
 
+std::vector<OptimizerImpl::FlatStep> OptimizerImpl::flat_steps() {
+  follow_moved_parameters();
+  std::vector<FlatStep> steps;
+  for (auto& chunk : chunks_) {
+    const auto count = state_names(groups_[chunk.group]).size();
+    bool flat = chunk.params.defined() && chunk.grads.defined() && chunk.uniform && chunk.options.device().is_cpu() &&
+                chunk.options.dtype() == at::kFloat;
+    for (size_t i = 0; i < chunk.slots.size(); ++i) {
+      flat = flat && in_place(chunk, i) && is_bound(chunk, i) &&
+             chunk.slots[i].has_state == chunk.slots[0].has_state;
+    }
+    if (!flat) return {};
+    ensure_states(chunk, count);
+    FlatStep step{.group = &groups_[chunk.group],
+                  .numel = chunk.layout.total,
+                  .params = chunk.params.flat().mutable_data_ptr<float>(),
+                  .grads = chunk.grads.flat().mutable_data_ptr<float>(),
+                  .states = {},
+                  .step = chunk.step.mutable_data_ptr<float>(),
+                  .first = !chunk.slots[0].has_state};
+    for (size_t s = 0; s < count; ++s) step.states[s] = chunk.states[s].flat().mutable_data_ptr<float>();
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+void OptimizerImpl::flat_step_done() {
+  for (auto& chunk : chunks_) {
+    const bool has_state = !chunk.states.empty();
+    for (auto& slot : chunk.slots) {
+      slot.has_state = has_state;
+      slot.param.unsafeGetTensorImpl()->bump_version();
+    }
+  }
+  ++step_count_;
+}
+
+void OptimizerImpl::gradients_written(const std::vector<bool>& given) {
+  for (auto& chunk : chunks_) {
+    if (!chunk.grads.defined()) continue;
+    for (size_t i = 0; i < chunk.slots.size(); ++i) {
+      auto& slot = chunk.slots[i];
+      const auto& view = chunk.grads.views()[i];
+      if (!is_bound(chunk, i)) slot.param.mutable_grad() = view;
+      slot.grad_version = version_of(view);
+      slot.grad_counts = given[static_cast<size_t>(slot.index)];
+    }
+  }
+}
+
 void OptimizerImpl::step() {
   at::NoGradGuard no_grad;
   follow_moved_parameters();
@@ -358,6 +412,7 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
   if (!all && chunk.uniform && counts_steps()) {
     for (auto& slot : chunk.slots) slot.step = chunk.step.clone();
     chunk.uniform = false;
+    ++layout_version_;
   }
   if (counts_steps()) {
     if (chunk.uniform) {
@@ -625,6 +680,7 @@ void OptimizerImpl::load_state_dict(const OptimizerState& saved) {
 
   // One by one: whoever holds a reference to a group keeps it.
   std::ranges::move(groups, groups_.begin());
+  ++layout_version_;
   for (auto& chunk : chunks_) {
     for (auto& arena : chunk.states) arena.flat().zero_();
     std::vector<float> steps;

@@ -74,6 +74,31 @@ class LEVIN_API OptimizerImpl {
 
   /** The flat buffers, for code that steps, reduces or clips them as a whole. */
   const std::vector<Chunk>& chunks() const noexcept { return chunks_; }
+
+  /** The update of one chunk as a kernel over raw memory sees it: every array has `numel` elements. */
+  struct FlatStep {
+    const Group* group = nullptr;
+    std::int64_t numel = 0;
+    float* params = nullptr;
+    float* grads = nullptr;
+    std::array<float*, kMaxStates> states = {};
+    float* step = nullptr;  ///< the count of steps, which the kernel's caller advances before the update
+    bool first = false;     ///< the states hold nothing yet
+  };
+  /**
+   * The steps of all chunks, for a caller that updates them himself and then says `flat_step_done`. Empty unless every
+   * parameter lies in an arena of float32 on the CPU with bound gradients, all with the same count of steps. The
+   * addresses hold while `layout_version` stays.
+   */
+  std::vector<FlatStep> flat_steps();
+  void flat_step_done();
+  /** Changes when chunks, their memory or their states were made anew. */
+  std::uint64_t layout_version() const noexcept { return layout_version_; }
+  /**
+   * Says which parameters, by their index through all groups, have a gradient in the bound buffers, for a caller that
+   * wrote there behind autograd's back.
+   */
+  void gradients_written(const std::vector<bool>& given);
   /** Whether the gradient of slot `i` is the chunk's own view. */
   static bool is_bound(const Chunk& chunk, size_t i);
   /** Whether slot `i` was given a gradient since the last zero_grad: PyTorch's "grad is not None". */
@@ -120,6 +145,7 @@ class LEVIN_API OptimizerImpl {
   std::vector<Chunk> chunks_;
   int64_t step_count_ = 0;
   bool bound_ = false;
+  std::uint64_t layout_version_ = 0;
   Lists lists_;  // these two are reused from step to step
   std::vector<size_t> due_;
 };

@@ -1,0 +1,238 @@
+#include <levin/compile/capture.h>
+
+#include <levin/compile/debug.h>
+#include <levin/compile/lower.h>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <sstream>
+#include <unordered_set>
+
+namespace levin::compile {
+namespace {
+
+// What a step may change beside the parameters: restored on destruction.
+class Snapshot {
+ public:
+  explicit Snapshot(const CaptureRequest& request) : generator_(at::detail::getDefaultCPUGenerator()) {
+    const at::NoGradGuard no_grad;
+    random_ = state();
+    for (const Named& external : request.externals) keep(external.tensor);
+    for (const at::Tensor& view : request.targets.views) keep(view);
+  }
+  ~Snapshot() { restore(); }
+  Snapshot(const Snapshot&) = delete;
+  Snapshot& operator=(const Snapshot&) = delete;
+
+  void restore() {
+    const at::NoGradGuard no_grad;
+    for (const auto& [tensor, copy] : kept_) tensor.detach().copy_(copy);
+    const std::lock_guard lock(generator_.mutex());
+    generator_.set_state(random_);
+  }
+
+ private:
+  void keep(const at::Tensor& tensor) {
+    if (tensor.defined()) kept_.emplace_back(tensor, tensor.detach().clone());
+  }
+  at::Tensor state() {
+    const std::lock_guard lock(generator_.mutex());
+    return generator_.get_state();
+  }
+
+  at::Generator generator_;
+  at::Tensor random_;
+  std::vector<std::pair<at::Tensor, at::Tensor>> kept_;
+};
+
+void refuse_hooks(const at::Tensor& loss) {
+  using torch::autograd::Node;
+  std::unordered_set<Node*> seen;
+  std::vector<Node*> left;
+  const auto visit = [&](Node* node) {
+    if (node != nullptr && seen.insert(node).second) left.push_back(node);
+  };
+  visit(loss.grad_fn().get());
+  while (!left.empty()) {
+    Node* node = left.back();
+    left.pop_back();
+    if (!node->pre_hooks().empty() || !node->post_hooks().empty() || !node->tensor_pre_hooks().empty() ||
+        !node->retains_grad_hooks().empty() || node->tensor_post_acc_grad_hooks() != nullptr) {
+      throw NotCapturable("a tensor has a hook (register_hook, retain_grad), which no program would call");
+    }
+    for (const auto& edge : node->next_edges()) visit(edge.function.get());
+  }
+}
+
+// The largest difference, relative to the largest element of the expected tensor.
+double difference(const at::Tensor& expected, const at::Tensor& seen) {
+  if (expected.numel() == 0) return 0;
+  const at::Tensor a = expected.detach().to(at::kDouble), b = seen.detach().to(at::kDouble);
+  const at::Tensor same = a.eq(b).logical_or(a.isnan().logical_and(b.isnan()));
+  const double largest = at::where(a.isfinite(), a.abs(), at::zeros_like(a)).max().item<double>();
+  const double apart = at::where(same, at::zeros_like(a), (a - b).abs()).max().item<double>();
+  return apart == 0 ? 0 : apart / std::max(largest, 1e-6);
+}
+
+at::Tensor view_of(const std::byte* address, const Value& value) {
+  return at::from_blob(const_cast<std::byte*>(address), value.sizes, value.strides, at::TensorOptions(value.dtype));
+}
+
+struct Eager {
+  at::Tensor loss;
+  std::vector<at::Tensor> results, gradients, externals;
+};
+
+std::vector<std::string> boxed_names(const Code& code) {
+  std::map<std::string, int> counts;
+  for (const auto& step : code.steps) {
+    if (step.boxed) ++counts[step.name];
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, count] : counts) names.push_back(name + (count > 1 ? " x " + std::to_string(count) : ""));
+  return names;
+}
+
+}  // namespace
+
+void StepResults::add(std::string name, const at::Tensor& tensor) {
+  list_.push_back({.kind = Output::Kind::result,
+                   .index = static_cast<int>(list_.size()),
+                   .name = std::move(name),
+                   .tensor = tensor.detach(),
+                   .after = tape_->records.size()});
+}
+
+Batch dense(const Batch& batch) {
+  const auto is_dense = [](const at::Tensor& tensor) {
+    return !tensor.defined() || tensor.is_non_overlapping_and_dense();
+  };
+  if (std::ranges::all_of(batch, is_dense)) return batch;
+  Batch::Tensors tensors;
+  for (const at::Tensor& tensor : batch) tensors.push_back(is_dense(tensor) ? tensor : tensor.contiguous());
+  return batch.with_tensors(std::move(tensors));
+}
+
+Captured capture(const CaptureRequest& request, const Batch& given, const CompileOptions& options) {
+  if (at::autocast::is_autocast_enabled(at::kCPU)) {
+    throw NotCapturable("autocast chooses types call by call; use a full precision");
+  }
+  Snapshot snapshot(request);
+  Batch batch;
+  {
+    // Memory of their own: views that share memory could not be told apart.
+    const at::NoGradGuard no_grad;
+    Batch::Tensors tensors;
+    for (const at::Tensor& tensor : dense(given)) {
+      if (tensor.defined() && tensor.requires_grad()) {
+        throw NotCapturable("a tensor of the batch requires a gradient");
+      }
+      tensors.push_back(tensor.defined() ? tensor.clone() : tensor);
+    }
+    batch = given.with_tensors(std::move(tensors));
+  }
+
+  Tape tape;
+  StepResults results(&tape);
+  Eager eager;
+  std::vector<at::Tensor> wanted;
+  std::vector<int> wanted_index;
+  if (request.gradients) {
+    for (std::size_t i = 0; i < request.parameters.size(); ++i) {
+      if (!request.parameters[i].tensor.requires_grad()) continue;
+      wanted.push_back(request.parameters[i].tensor);
+      wanted_index.push_back(static_cast<int>(i));
+    }
+  }
+  eager.gradients.resize(request.parameters.size());
+  {
+    const Recording recording(tape);
+    eager.loss = request.function(batch, results);
+    if (eager.loss.defined() && request.gradients && !wanted.empty()) {
+      refuse_hooks(eager.loss);
+      at::Tensor loss = eager.loss;
+      if (request.loss_divisor != 1) loss = loss / request.loss_divisor;
+      const auto gradients = torch::autograd::grad({loss}, wanted, {}, std::nullopt, false, /*allow_unused=*/true);
+      for (std::size_t i = 0; i < gradients.size(); ++i) {
+        eager.gradients[static_cast<std::size_t>(wanted_index[i])] = gradients[i];
+      }
+    }
+  }
+
+  std::vector<Result> outputs;
+  Captured captured;
+  captured.has_loss = eager.loss.defined();
+  if (eager.loss.defined()) {
+    outputs.push_back({.kind = Output::Kind::result, .index = -1, .name = "loss", .tensor = eager.loss.detach(),
+                       .after = tape.records.size()});
+    eager.results.push_back(eager.loss.detach());
+  }
+  for (const Result& result : results.list()) {
+    outputs.push_back(result);
+    eager.results.push_back(result.tensor);
+  }
+  for (std::size_t i = 0; i < eager.gradients.size(); ++i) {
+    captured.has_gradient.push_back(eager.gradients[i].defined());
+    if (!eager.gradients[i].defined()) continue;
+    outputs.push_back({.kind = Output::Kind::gradient, .index = static_cast<int>(i), .name = request.parameters[i].name,
+                       .tensor = eager.gradients[i], .after = tape.records.size()});
+  }
+
+  std::vector<Named> externals = request.parameters;
+  externals.insert(externals.end(), request.externals.begin(), request.externals.end());
+  std::vector<at::Tensor> inputs(batch.begin(), batch.end());
+  Graph graph = lift(tape, inputs, externals, outputs);
+  run_passes(graph, request.targets, options.fuse, debug::observer());
+  captured.code = lower(graph, {.native = options.fuse});
+  captured.program = std::make_unique<Program>(captured.code);
+  captured.graph = graph.to_string();
+  captured.notes = graph.notes;
+  captured.boxed = boxed_names(*captured.code);
+  debug::lowered(*captured.code);
+
+  // The shadow step: from the same state the program has to give what eager gave.
+  for (const Named& external : request.externals) eager.externals.push_back(external.tensor.detach().clone());
+  snapshot.restore();
+  {
+    const at::NoGradGuard no_grad;
+    if (request.targets.accumulate) {
+      for (const at::Tensor& view : request.targets.views) at::Tensor(view).zero_();
+    }
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (i < captured.code->inputs.size() && captured.code->inputs[i] > 0) {
+        captured.program->set_input(i, inputs[i].const_data_ptr());
+      }
+    }
+    captured.program->run();
+    const auto compare = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen) {
+      const double apart = difference(expected, seen);
+      if (apart <= options.tolerance) return;
+      std::ostringstream text;
+      text << "the program's " << what << " differs from the eager step's by " << apart
+           << " of its largest element; please report this model";
+      throw NotCapturable(text.str());
+    };
+    for (std::size_t i = 0; i < eager.results.size(); ++i) {
+      const auto& result = captured.code->results[i];
+      compare(result.name, eager.results[i], view_of(captured.program->result(i), result.value));
+    }
+    for (std::size_t i = 0; i < eager.gradients.size(); ++i) {
+      if (eager.gradients[i].defined()) {
+        compare("gradient of " + request.parameters[i].name, eager.gradients[i], request.targets.views[i]);
+      }
+    }
+    for (std::size_t i = 0; i < eager.externals.size(); ++i) {
+      compare(request.externals[i].name, eager.externals[i], request.externals[i].tensor);
+    }
+  }
+  return captured;
+}
+
+}  // namespace levin::compile

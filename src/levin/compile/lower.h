@@ -1,0 +1,51 @@
+// From a graph to code: each node becomes a native kernel where a rule knows one, else a boxed ATen call.
+#pragma once
+
+#include <levin/compile/graph.h>
+#include <levin/compile/program.h>
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace levin::compile {
+
+/** A native instruction for a node. Its operands are values; a workspace comes last. */
+struct Emission {
+  Instruction::Run run = nullptr;
+  std::shared_ptr<const void> spec;
+  std::vector<ValueId> operands;
+  std::size_t workspace = 0;  ///< bytes
+
+  template <class Spec>
+  static Emission of(Instruction::Run run, Spec spec, std::vector<ValueId> operands, std::size_t workspace = 0) {
+    return {.run = run,
+            .spec = std::make_shared<const Spec>(std::move(spec)),
+            .operands = std::move(operands),
+            .workspace = workspace};
+  }
+};
+
+/** How an operator is lowered: the instructions, or none where this node's shapes or types are not served. */
+struct Rule {
+  std::string_view op;
+  std::string_view kernel;  ///< for people: "GEMM with bias"
+  std::vector<Emission> (*emit)(const Graph&, const Node&);
+};
+
+/** All rules, by family: lowering/ has a file for each. */
+std::span<const Rule> rules();
+
+/** The native instructions of a node; empty when it has to be a boxed call. */
+std::vector<Emission> lower_natively(const Graph& graph, const Node& node);
+
+struct LowerOptions {
+  bool native = true;  ///< false: boxed calls alone, which give eager's bits
+};
+
+/** The code of a graph whose passes are done. */
+std::shared_ptr<const Code> lower(const Graph& graph, LowerOptions options = {});
+
+}  // namespace levin::compile

@@ -1,0 +1,35 @@
+// The passes over a graph, one idea each, in the order in which optimize() runs them.
+#pragma once
+
+#include <levin/compile/graph.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string_view>
+#include <vector>
+
+namespace levin::compile {
+
+/** Where the gradient of each parameter goes: a view of the optimizer's gradient buffer. */
+struct GradientTargets {
+  std::vector<at::Tensor> views;  ///< one a parameter
+  bool accumulate = false;        ///< add to what is there
+};
+
+/** Called after each pass with its name, for dumps. */
+using PassObserver = std::function<void(std::string_view pass, const Graph&)>;
+
+/** All passes; `optimize` of false leaves out what would change eager's bits. */
+void run_passes(Graph& graph, const GradientTargets& targets, bool optimize, const PassObserver& observe);
+
+/** Computes once what depends on no tensor of the step: masks, positions, constants. */
+void fold_constants(Graph& graph);
+/** Drops what nobody reads. */
+void drop_dead(Graph& graph);
+/** Drops copies of temporaries that nobody changes afterwards. */
+void elide_copies(Graph& graph);
+/** Writes gradients where the optimizer reads them; a native kernel writes there directly. */
+void place_gradients(Graph& graph, const GradientTargets& targets);
+
+}  // namespace levin::compile

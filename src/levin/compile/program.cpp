@@ -1,0 +1,185 @@
+#include <levin/compile/program.h>
+
+#include <ATen/ATen.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace levin::compile {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+std::unique_ptr<std::byte[], void (*)(std::byte*)> allocate(std::size_t bytes) {
+  const std::size_t size = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, size));
+  if (memory == nullptr) throw std::bad_alloc();
+  std::memset(memory, 0, size);
+  return {memory, [](std::byte* pointer) { std::free(pointer); }};
+}
+
+}  // namespace
+
+/** The tensors over a program's memory that one boxed call takes. */
+struct BoxedState {
+  Program* program;
+  const Code::Step* step;
+  std::vector<at::Tensor> tensors;     // one an operand; made anew where the memory moves
+  std::vector<std::byte*> data;        // where the tensor points
+  torch::jit::Stack stack;
+
+  const at::Tensor& tensor(int operand) {
+    const auto i = static_cast<std::size_t>(operand);
+    const Place& place = program->code_->places[step->first_operand + i];
+    std::byte* address = program->addresses_[step->first_operand + i];
+    const Value& value = step->boxed->values[i];
+    if (place.kind == Place::Kind::boxed) {
+      // A view of the tensor that the earlier call returned.
+      const at::Tensor& whole = program->boxed_[static_cast<std::size_t>(place.index)];
+      if (whole.sizes() == at::IntArrayRef(value.sizes) && whole.strides() == at::IntArrayRef(value.strides) &&
+          whole.scalar_type() == value.dtype && whole.const_data_ptr() == address) {
+        return whole;
+      }
+      tensors[i] = view(address, value);
+      return tensors[i];
+    }
+    if (!tensors[i].defined() || data[i] != address) {
+      tensors[i] = view(address, value);
+      data[i] = address;
+    }
+    return tensors[i];
+  }
+
+  static at::Tensor view(std::byte* address, const Value& value) {
+    return at::from_blob(address, value.sizes, value.strides, at::TensorOptions(value.dtype));
+  }
+
+  static void run(const Instruction& instruction) { static_cast<BoxedState*>(instruction.state)->call(); }
+
+  void call() {
+    const BoxedCall& boxed = *step->boxed;
+    if (!boxed.op) {
+      tensor(0).copy_(tensor(1));
+    } else {
+      stack.clear();
+      for (const BoxedCall::Operand& argument : boxed.arguments) {
+        switch (argument.kind) {
+          case Argument::Kind::constant: stack.push_back(argument.constant); break;
+          case Argument::Kind::value:
+            stack.emplace_back(argument.operands[0] == kNone ? at::Tensor() : tensor(argument.operands[0]));
+            break;
+          case Argument::Kind::values: push_list(argument); break;
+        }
+      }
+      boxed.op->callBoxed(&stack);
+      take_results(boxed);
+      stack.clear();
+    }
+    for (const BufferId buffer : step->last_uses) program->boxed_[static_cast<std::size_t>(buffer)].reset();
+  }
+
+  void push_list(const BoxedCall::Operand& argument) {
+    if (argument.constant.isNone()) {
+      std::vector<at::Tensor> list;
+      for (const int operand : argument.operands) list.push_back(operand == kNone ? at::Tensor() : tensor(operand));
+      stack.emplace_back(std::move(list));
+    } else {
+      c10::List<std::optional<at::Tensor>> list;
+      for (const int operand : argument.operands) {
+        list.push_back(operand == kNone ? std::optional<at::Tensor>() : std::optional<at::Tensor>(tensor(operand)));
+      }
+      stack.emplace_back(std::move(list));
+    }
+  }
+
+  void take_results(const BoxedCall& boxed) {
+    std::size_t r = 0;
+    const auto take = [&](const at::Tensor& tensor) {
+      const BufferId buffer = boxed.results[r];
+      const std::int64_t offset = boxed.offsets[r];
+      ++r;
+      if (buffer == kNone || !tensor.defined()) return;
+      auto* base = static_cast<std::byte*>(tensor.data_ptr()) - offset;
+      for (const std::size_t operand : program->boxed_operands_[static_cast<std::size_t>(buffer)]) {
+        program->addresses_[operand] = base + program->place_offset(operand);
+      }
+      program->boxed_[static_cast<std::size_t>(buffer)] = tensor;
+    };
+    for (const c10::IValue& value : stack) {
+      if (value.isTensor()) {
+        take(value.toTensor());
+      } else if (value.isTensorList()) {
+        for (const at::Tensor& tensor : value.toTensorVector()) take(tensor);
+      }
+    }
+  }
+};
+
+Program::Program(std::shared_ptr<const Code> code, std::span<std::byte* const> externals)
+    : code_(std::move(code)), arena_(allocate(code_->arena_bytes)), boxed_(code_->boxed_buffers),
+      boxed_operands_(code_->boxed_buffers) {
+  externals_.assign(externals.begin(), externals.end());
+  if (externals_.empty()) {
+    for (const at::Tensor& tensor : code_->externals) {
+      externals_.push_back(static_cast<std::byte*>(tensor.storage().mutable_data()));
+    }
+  }
+  inputs_.resize(code_->inputs.size());
+  const auto bind = [&](const Place& place) -> std::byte* {
+    switch (place.kind) {
+      case Place::Kind::arena: return arena_.get() + place.offset;
+      case Place::Kind::external: return externals_[static_cast<std::size_t>(place.index)] + place.offset;
+      case Place::Kind::input: inputs_[static_cast<std::size_t>(place.index)].operands.push_back(addresses_.size()); break;
+      case Place::Kind::boxed: boxed_operands_[static_cast<std::size_t>(place.index)].push_back(addresses_.size()); break;
+      case Place::Kind::none: break;
+    }
+    return nullptr;
+  };
+  addresses_.reserve(code_->places.size() + code_->results.size());
+  for (const Place& place : code_->places) addresses_.push_back(bind(place));
+  for (const Code::Result& result : code_->results) {
+    addresses_.push_back(bind(result.place));
+    result_addresses_.push_back(&addresses_.back());
+  }
+  instructions_.reserve(code_->steps.size());
+  for (const Code::Step& step : code_->steps) {
+    Instruction instruction{
+        .run = step.run, .spec = step.spec.get(), .at = addresses_.data() + step.first_operand, .state = nullptr};
+    if (step.boxed) {
+      boxed_states_.push_back(std::make_unique<BoxedState>(BoxedState{
+          .program = this, .step = &step, .tensors = std::vector<at::Tensor>(step.operands),
+          .data = std::vector<std::byte*>(step.operands), .stack = {}}));
+      instruction.run = &BoxedState::run;
+      instruction.state = boxed_states_.back().get();
+    }
+    instructions_.push_back(instruction);
+  }
+}
+
+Program::~Program() = default;
+
+std::int64_t Program::place_offset(std::size_t operand) const {
+  const auto count = code_->places.size();
+  return operand < count ? code_->places[operand].offset : code_->results[operand - count].place.offset;
+}
+
+void Program::move_input(std::size_t index, const void* data) {
+  Input& input = inputs_[index];
+  input.data = data;
+  auto* base = static_cast<std::byte*>(const_cast<void*>(data));
+  for (const std::size_t operand : input.operands) addresses_[operand] = base + place_offset(operand);
+}
+
+void Program::run() {
+  if (code_->boxed_calls == 0) return run_all();
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  run_all();
+}
+
+std::size_t Program::memory_bytes() const {
+  return code_->arena_bytes + addresses_.capacity() * sizeof(std::byte*) +
+         instructions_.capacity() * sizeof(Instruction);
+}
+
+}  // namespace levin::compile

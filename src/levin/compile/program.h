@@ -1,0 +1,127 @@
+// Program: a step as a flat list of instructions over raw memory. Code is what all copies share; a Program has memory.
+#pragma once
+
+#include <levin/compile/graph.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace levin::compile {
+
+/** Where an operand lies; an address comes of it when a program is bound to its memory. */
+struct Place {
+  enum class Kind { none, arena, external, input, boxed };
+  Kind kind = Kind::none;
+  int index = 0;            ///< of the external, the input, or the buffer that a boxed call returned
+  std::int64_t offset = 0;  ///< bytes
+};
+
+/** One call. The kernel finds its settings in `spec` and its operands in `at`. */
+struct Instruction {
+  using Run = void (*)(const Instruction&);
+  Run run = nullptr;
+  const void* spec = nullptr;
+  std::byte* const* at = nullptr;
+  void* state = nullptr;  ///< a boxed call's, of its program
+
+  template <class T>
+  T* operand(std::size_t i) const {
+    return reinterpret_cast<T*>(at[i]);
+  }
+  template <class Spec>
+  const Spec& as() const {
+    return *static_cast<const Spec*>(spec);
+  }
+};
+
+/** A call of an ATen operator on tensors that alias the program's memory: right for every operator. */
+struct BoxedCall {
+  struct Operand {
+    Argument::Kind kind = Argument::Kind::constant;
+    std::vector<int> operands;  ///< numbers of operands of the instruction; kNone for an undefined tensor
+    c10::IValue constant;
+  };
+  std::optional<c10::OperatorHandle> op;  ///< none: copies operand 1 into operand 0
+  std::vector<Operand> arguments;
+  std::vector<Value> values;          ///< what each operand of the instruction is
+  std::vector<BufferId> results;      ///< the buffer that each returned tensor becomes, or kNone
+  std::vector<std::int64_t> offsets;  ///< where in it the tensor begins, bytes
+};
+
+/** What all copies of a program share. Immutable. */
+struct Code {
+  struct Step {
+    std::string name;  ///< of the node, for dumps and profiles
+    Instruction::Run run = nullptr;
+    std::shared_ptr<const void> spec;
+    std::size_t first_operand = 0, operands = 0;
+    std::shared_ptr<const BoxedCall> boxed;
+    std::vector<BufferId> last_uses;  ///< boxed buffers to let go afterwards
+  };
+  std::vector<Step> steps;
+  std::vector<Place> places;  ///< operands of all steps
+  std::size_t arena_bytes = 0;
+  std::vector<at::Tensor> externals;  ///< owners of the memory that `external` places are in
+  std::vector<std::int64_t> inputs;   ///< bytes of each tensor of the batch; 0 where the step does not use it
+  std::size_t boxed_buffers = 0;
+  struct Result {
+    Place place;
+    Value value;
+    std::string name;
+  };
+  std::vector<Result> results;  ///< the loss and the values given to log, in order
+  std::size_t boxed_calls = 0;
+};
+
+/** An executable copy of a Code. One thread at a time. */
+class Program {
+ public:
+  /** `externals`: the memory of a copy in the place of the code's own; empty for the code's own. */
+  explicit Program(std::shared_ptr<const Code> code, std::span<std::byte* const> externals = {});
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  /** Sets the address of a tensor of the batch. */
+  void set_input(std::size_t index, const void* data) {
+    if (inputs_[index].data != data) move_input(index, data);
+  }
+  /** Runs all instructions; under no-grad dispatch where there are boxed calls. */
+  void run();
+
+  const Code& code() const { return *code_; }
+  /** The address of a result after run(). */
+  const std::byte* result(std::size_t index) const { return *result_addresses_[index]; }
+  std::size_t memory_bytes() const;
+
+ private:
+  friend struct BoxedState;
+  struct Input {
+    const void* data = nullptr;
+    std::vector<std::size_t> operands;
+  };
+  void move_input(std::size_t index, const void* data);
+  std::int64_t place_offset(std::size_t operand) const;
+  void run_all() {
+    for (const Instruction& instruction : instructions_) instruction.run(instruction);
+  }
+
+  std::shared_ptr<const Code> code_;
+  std::unique_ptr<std::byte[], void (*)(std::byte*)> arena_;
+  std::vector<std::byte*> addresses_;  // of all operands, then of the results
+  std::vector<Instruction> instructions_;
+  std::vector<std::byte* const*> result_addresses_;
+  std::vector<Input> inputs_;
+  std::vector<std::byte*> externals_;
+  std::vector<std::unique_ptr<struct BoxedState>> boxed_states_;
+  std::vector<at::Tensor> boxed_;                          // tensors that boxed calls returned
+  std::vector<std::vector<std::size_t>> boxed_operands_;   // addresses to set when one returns
+};
+
+}  // namespace levin::compile

@@ -1,0 +1,192 @@
+#include <levin/compile/step_programs.h>
+
+#include <levin/core/console.h>
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+#include <sstream>
+
+namespace levin::compile {
+
+void Surroundings::add(torch::nn::Module& module) {
+  const auto known = [&](const at::Tensor& tensor) {
+    const auto same = [&](const Named& named) { return named.tensor.is_same(tensor); };
+    return std::ranges::any_of(parameters, same) || std::ranges::any_of(externals, same);
+  };
+  for (const auto& parameter : module.named_parameters()) {
+    const auto mine = std::ranges::find_if(
+        parameters, [&](const Named& named) { return named.tensor.is_same(parameter.value()); });
+    if (mine != parameters.end()) {
+      mine->name = parameter.key();
+    } else if (parameter.value().defined() && !known(parameter.value())) {
+      externals.push_back({parameter.key(), parameter.value()});
+    }
+  }
+  for (const auto& buffer : module.named_buffers()) {
+    if (buffer.value().defined() && !known(buffer.value())) externals.push_back({buffer.key(), buffer.value()});
+  }
+  modules.push_back(&module);
+  for (const auto& child : module.modules(/*include_self=*/false)) {
+    modules.push_back(child.get());
+    owners.push_back(child);
+  }
+}
+
+StepProgram::StepProgram(Captured captured, const Batch& batch, const Surroundings& surroundings, std::int64_t variant)
+    : captured_(std::move(captured)), variant_(variant), handed_out_(captured_.code->results.size()) {
+  for (const at::Tensor& tensor : batch) {
+    if (tensor.defined()) {
+      shapes_.push_back({tensor.sizes().vec(), tensor.strides().vec(), tensor.scalar_type(), true});
+    } else {
+      shapes_.emplace_back();
+    }
+  }
+  const auto watch = [&](const std::vector<Named>& list) {
+    for (const Named& named : list) {
+      memory_.push_back({named.tensor, named.tensor.const_data_ptr(), named.tensor.requires_grad()});
+    }
+  };
+  watch(surroundings.parameters);
+  watch(surroundings.externals);
+  for (const auto* module : surroundings.modules) modes_.emplace_back(module, module->is_training());
+}
+
+bool StepProgram::fits(const Batch& batch, std::int64_t variant) const {
+  if (variant != variant_ || batch.size() != static_cast<std::int64_t>(shapes_.size())) return false;
+  const Shape* shape = shapes_.data();
+  for (const at::Tensor& tensor : batch) {
+    const Shape& expected = *shape++;
+    if (tensor.defined() != expected.defined) return false;
+    if (!expected.defined) continue;
+    if (tensor.sizes() != at::IntArrayRef(expected.sizes) || tensor.strides() != at::IntArrayRef(expected.strides) ||
+        tensor.scalar_type() != expected.dtype || !tensor.is_cpu()) {
+      return false;
+    }
+  }
+  for (const Memory& memory : memory_) {
+    if (memory.tensor.requires_grad() != memory.requires_grad) return false;
+  }
+  for (const auto& [module, training] : modes_) {
+    if (module->is_training() != training) return false;
+  }
+  return true;
+}
+
+bool StepProgram::in_place() const {
+  return std::ranges::all_of(memory_,
+                             [](const Memory& memory) { return memory.tensor.const_data_ptr() == memory.data; });
+}
+
+void StepProgram::run(const Batch& batch) {
+  Program& program = *captured_.program;
+  const auto& inputs = captured_.code->inputs;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i] > 0) program.set_input(i, batch[static_cast<std::int64_t>(i)].const_data_ptr());
+  }
+  program.run();
+}
+
+at::Tensor StepProgram::result(std::size_t index) {
+  const Value& value = captured_.code->results[index].value;
+  const std::byte* data = captured_.program->result(index);
+  if (!value.dense()) {
+    return at::from_blob(const_cast<std::byte*>(data), value.sizes, value.strides, at::TensorOptions(value.dtype)).clone();
+  }
+  auto& ring = handed_out_[index];
+  auto free = std::ranges::find_if(ring, [](const at::Tensor& tensor) { return tensor.use_count() == 1; });
+  if (free == ring.end()) {
+    constexpr std::size_t kRing = 4;
+    at::Tensor fresh = at::empty_strided(value.sizes, value.strides, at::TensorOptions(value.dtype));
+    if (ring.size() == kRing) ring.erase(ring.begin());
+    ring.push_back(std::move(fresh));
+    free = std::prev(ring.end());
+  }
+  if (value.sizes.empty() && value.dtype == at::kFloat) {
+    std::memcpy(free->mutable_data_ptr(), data, sizeof(float));
+  } else {
+    std::memcpy(free->mutable_data_ptr(), data, static_cast<std::size_t>(value.bytes()));
+  }
+  return *free;
+}
+
+double StepProgram::scalar(std::size_t index) const {
+  const auto& result = captured_.code->results[index];
+  const std::byte* data = captured_.program->result(index);
+  if (result.value.dtype == at::kFloat) return static_cast<double>(*reinterpret_cast<const float*>(data));
+  return at::from_blob(const_cast<std::byte*>(data), {}, at::TensorOptions(result.value.dtype)).item<double>();
+}
+
+StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
+                                const std::function<Surroundings()>& surroundings,
+                                const std::function<CaptureRequest(const Surroundings&)>& request) {
+  if (!refusal_.empty()) return nullptr;
+  for (std::size_t n = 0; n < programs_.size(); ++n) {
+    const std::size_t i = (last_ + n) % programs_.size();
+    if (!programs_[i]->fits(batch, variant)) continue;
+    if (!programs_[i]->in_place()) {
+      programs_.clear();
+      break;
+    }
+    last_ = i;
+    return programs_[i].get();
+  }
+  if (static_cast<std::int64_t>(programs_.size()) >= options_.max_programs) {
+    console::warn_once(name_ + " meets more shapes of batches than CompileOptions::max_programs = " +
+                       std::to_string(options_.max_programs) +
+                       "; further ones run eagerly. Pad the batches to a few shapes, or raise it.");
+    return nullptr;
+  }
+  for (const at::Tensor& tensor : batch) {
+    if (tensor.defined() && !tensor.is_cpu()) {
+      refuse("the batch is on " + tensor.device().str() + ", programs run on the CPU");
+      return nullptr;
+    }
+  }
+  const Surroundings around = surroundings();
+  CaptureRequest asked = request(around);
+  asked.parameters = around.parameters;
+  asked.externals = around.externals;
+  try {
+    programs_.push_back(std::make_unique<StepProgram>(capture(asked, batch, options_), batch, around, variant));
+  } catch (const NotCapturable& error) {
+    refuse(error.what());
+    return nullptr;
+  }
+  last_ = programs_.size() - 1;
+  return programs_[last_].get();
+}
+
+void StepPrograms::refuse(const std::string& reason) {
+  refusal_ = reason;
+  console::warning(name_ + " runs eagerly, not compiled: " + reason);
+}
+
+void StepPrograms::clear() {
+  programs_.clear();
+  refusal_.clear();
+  last_ = 0;
+}
+
+std::string StepPrograms::explain() const {
+  std::ostringstream out;
+  if (!refusal_.empty()) out << name_ << " runs eagerly: " << refusal_ << '\n';
+  for (const auto& program : programs_) {
+    const Captured& captured = program->captured();
+    out << name_ << " for batches of";
+    for (const auto& shape : program->shapes_) {
+      out << ' ' << (shape.defined ? c10::toString(shape.dtype) : "nothing") << at::IntArrayRef(shape.sizes);
+    }
+    out << ": " << captured.code->steps.size() << " instructions, " << captured.code->boxed_calls
+        << " of them calls of ATen, " << captured.program->memory_bytes() << " bytes\n";
+    for (const std::string& note : captured.notes) out << "  " << note << '\n';
+    if (!captured.boxed.empty()) out << "  through ATen:";
+    for (std::size_t i = 0; i < captured.boxed.size(); ++i) out << (i ? ", " : " ") << captured.boxed[i];
+    if (!captured.boxed.empty()) out << '\n';
+  }
+  if (refusal_.empty() && programs_.empty()) out << name_ << " has not run yet\n";
+  return out.str();
+}
+
+}  // namespace levin::compile

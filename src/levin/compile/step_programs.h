@@ -1,0 +1,100 @@
+// StepPrograms: the programs of one step, one for each shape of batch and state of the modules it was met with.
+#pragma once
+
+#include <levin/compile/capture.h>
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace levin::compile {
+
+/** What programs of a step depend on beside the batch: looked at before each run. */
+struct Surroundings {
+  std::vector<Named> parameters;  ///< those of the optimizer, in its order
+  std::vector<Named> externals;   ///< other parameters and buffers of the modules
+  std::vector<torch::nn::Module*> modules;  ///< whose train and eval modes count
+  std::vector<std::shared_ptr<torch::nn::Module>> owners;  ///< keep submodules alive
+
+  /** Adds a module's parameters that are not there yet, its buffers, its submodules. */
+  void add(torch::nn::Module& module);
+};
+
+/** One program and what it was captured for. */
+class StepProgram {
+ public:
+  StepProgram(Captured captured, const Batch& batch, const Surroundings& surroundings, std::int64_t variant);
+
+  /** Whether the batch has the shapes, and the surroundings are in the state, that the program was made for. */
+  bool fits(const Batch& batch, std::int64_t variant) const;
+  /** Whether parameters and buffers still lie where the program writes and reads them. */
+  bool in_place() const;
+  /** Forward and backward: results and gradients are in their places afterwards. */
+  void run(const Batch& batch);
+
+  const std::vector<bool>& has_gradient() const { return captured_.has_gradient; }
+  bool has_loss() const { return captured_.has_loss; }
+  std::size_t results() const { return captured_.code->results.size(); }
+  /** A tensor with result `index` that stays as it is when the program runs again. */
+  at::Tensor result(std::size_t index);
+  /** The result as a number; only for scalars. */
+  double scalar(std::size_t index) const;
+  const Captured& captured() const { return captured_; }
+
+ private:
+  struct Shape {
+    std::vector<std::int64_t> sizes, strides;
+    at::ScalarType dtype = at::kFloat;
+    bool defined = false;
+  };
+  struct Memory {
+    at::Tensor tensor;
+    const void* data = nullptr;
+    bool requires_grad = false;
+  };
+
+  Captured captured_;
+  std::vector<Shape> shapes_;
+  std::vector<Memory> memory_;
+  std::vector<std::pair<const torch::nn::Module*, bool>> modes_;
+  std::int64_t variant_;
+  // Tensors handed out, used again once nobody else holds them.
+  std::vector<std::vector<at::Tensor>> handed_out_;
+  friend class StepPrograms;
+};
+
+class StepPrograms {
+ public:
+  StepPrograms(std::string name, CompileOptions options) : name_(std::move(name)), options_(options) {}
+
+  /**
+   * The program for the batch, captured now if it was not met before; null when the step has to run eagerly. A
+   * `variant` tells apart steps that the batch's shapes do not. `surroundings` and `request` are asked for a capture
+   * only; the request comes without parameters and externals.
+   */
+  StepProgram* find(const Batch& batch, std::int64_t variant, const std::function<Surroundings()>& surroundings,
+                    const std::function<CaptureRequest(const Surroundings&)>& request);
+
+  /** Forgets all programs, and what could not be captured. */
+  void clear();
+  bool any() const { return !programs_.empty(); }
+  /** Why the step runs eagerly; empty when it does not. */
+  const std::string& refusal() const { return refusal_; }
+  /** What was captured, fused and left to ATen, for people. */
+  std::string explain() const;
+
+ private:
+  void refuse(const std::string& reason);
+
+  std::string name_;
+  CompileOptions options_;
+  std::vector<std::unique_ptr<StepProgram>> programs_;
+  std::size_t last_ = 0;
+  std::string refusal_;
+};
+
+}  // namespace levin::compile

@@ -1,0 +1,189 @@
+#include <levin/compile/tape.h>
+
+#include <ATen/core/List.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/hash.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <array>
+
+namespace levin::compile {
+namespace {
+
+// The highest key of thread-local inclusion that nothing else uses: above autograd, so that the calls of a composite
+// operator can be told from the composite itself, and switched off below it.
+constexpr auto kRecorder = c10::DispatchKey::TESTING_ONLY_GenericMode;
+
+thread_local Tape* current = nullptr;
+
+// Answers to the host that depend on shapes and flags alone.
+bool answers_from_shapes(const std::string& name) {
+  static constexpr std::array<std::string_view, 6> kNames = {
+      "aten::_fused_sdp_choice", "aten::is_same_size", "aten::_has_compatible_shallow_copy_type",
+      "aten::_nested_tensor_size", "aten::result_type.Tensor", "aten::can_cast"};
+  return std::ranges::find(kNames, name) != kNames.end();
+}
+
+bool has_tag(const c10::OperatorHandle& op, at::Tag tag) { return op.hasTag(tag); }
+
+[[noreturn]] void refuse(const std::string& reason) { throw NotCapturable(reason); }
+
+void check_tensor(const at::Tensor& tensor, const std::string& name) {
+  if (!tensor.defined()) return;
+  if (tensor.layout() != at::kStrided) {
+    refuse(name + " works on a sparse tensor; make it dense (an nn::Embedding with sparse(false))");
+  }
+  if (!tensor.device().is_cpu()) {
+    refuse(name + " works on " + tensor.device().str() + "; programs over CPU memory are captured");
+  }
+  if (!tensor.has_storage() || tensor.is_quantized() || tensor.is_nested()) {
+    refuse(name + " works on a tensor that is no plain memory");
+  }
+  if (tensor.is_conj() || tensor.is_neg()) refuse(name + " works on a lazily conjugated or negated tensor");
+}
+
+void check_call(const c10::OperatorHandle& op, const std::string& name, const torch::jit::Stack& stack) {
+  if (has_tag(op, at::Tag::data_dependent_output) && !answers_from_shapes(name)) {
+    refuse(name == "aten::_local_scalar_dense"
+               ? "a value is read by the host (item(), a tensor used as a condition or as a number); keep it a tensor, "
+                 "or read it outside of the step"
+               : name + " hands a value to the host; keep it a tensor, or do it outside of the step");
+  }
+  if (has_tag(op, at::Tag::dynamic_output_shape)) {
+    bool by_mask = name != "aten::index.Tensor";
+    if (!by_mask) {
+      const auto& indices = stack[stack.size() - 1];
+      for (const c10::IValue& index : indices.toListRef()) {
+        if (!index.isTensor() || !index.toTensor().defined()) continue;
+        const auto dtype = index.toTensor().scalar_type();
+        by_mask |= dtype == at::kBool || dtype == at::kByte;
+      }
+    }
+    if (by_mask) {
+      refuse("the shape of " + name + "'s result depends on the data; use torch::where or a mask times the values");
+    }
+  }
+  if (name == "aten::resize_" || name == "aten::resize_as_" || name.starts_with("aten::set_")) {
+    refuse(name + " changes a tensor's memory");
+  }
+}
+
+Tape::Argument argument(Tape& tape, const c10::IValue& value, const std::string& name) {
+  using Kind = Tape::Argument::Kind;
+  if (value.isTensor()) {
+    check_tensor(value.toTensor(), name);
+    return {.kind = Kind::tensor, .tensors = {tape.number(value.toTensor())}, .constant = {}};
+  }
+  const bool optional_tensors =
+      value.isList() && !value.isTensorList() &&
+      std::ranges::any_of(value.toListRef(), [](const c10::IValue& element) { return element.isTensor(); });
+  if (value.isTensorList() || optional_tensors) {
+    Tape::Argument list{.kind = Kind::tensors, .tensors = {}, .constant = value.isTensorList() ? c10::IValue() : value};
+    for (const c10::IValue& element : value.toListRef()) {
+      const at::Tensor tensor = element.isTensor() ? element.toTensor() : at::Tensor();
+      check_tensor(tensor, name);
+      list.tensors.push_back(tape.number(tensor));
+    }
+    return list;
+  }
+  return {.kind = Kind::constant, .tensors = {}, .constant = value};
+}
+
+void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  const auto below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kRecorder);
+  // A composite operator is recorded as the calls it makes, unless the CPU has a kernel of its own for it.
+  const bool composite = op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) &&
+                         !op.hasKernelForDispatchKey(c10::DispatchKey::CPU);
+  if (current == nullptr || composite) return op.redispatchBoxed(below, stack);
+
+  const c10::impl::ExcludeDispatchKeyGuard off(kRecorder);
+  Tape& tape = *current;
+  const std::string name = name_of(op);
+  const auto& schema = op.schema();
+  check_call(op, name, *stack);
+
+  Tape::Record call{.op = op, .arguments = {}, .results = {}};
+  for (std::size_t i = stack->size() - schema.arguments().size(); i < stack->size(); ++i) {
+    call.arguments.push_back(argument(tape, (*stack)[i], name));
+  }
+  op.redispatchBoxed(below, stack);
+  for (std::size_t i = stack->size() - schema.returns().size(); i < stack->size(); ++i) {
+    const c10::IValue& value = (*stack)[i];
+    std::vector<int> numbers;
+    if (value.isTensor()) {
+      check_tensor(value.toTensor(), name);
+      numbers.push_back(tape.number(value.toTensor()));
+    } else if (value.isTensorList()) {
+      for (const at::Tensor& tensor : value.toTensorVector()) {
+        check_tensor(tensor, name);
+        numbers.push_back(tape.number(tensor));
+      }
+    }
+    call.results.push_back(std::move(numbers));
+  }
+  tape.records.push_back(std::move(call));
+}
+
+TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&record>());
+}
+
+void switch_recorder(bool on) { c10::impl::tls_set_dispatch_key_included(kRecorder, on); }
+
+}  // namespace
+
+std::string name_of(const c10::OperatorHandle& op) {
+  const auto& schema = op.schema();
+  return schema.overload_name().empty() ? schema.name() : schema.name() + "." + schema.overload_name();
+}
+
+Tape::Key Tape::key_of(const at::Tensor& tensor) {
+  return {.storage = tensor.storage().unsafeGetStorageImpl(),
+          .offset = tensor.storage_offset(),
+          .sizes = tensor.sizes().vec(),
+          .strides = tensor.strides().vec(),
+          .dtype = tensor.scalar_type()};
+}
+
+std::size_t Tape::Hash::operator()(const Key& key) const {
+  std::size_t seed = c10::get_hash(key.storage, key.offset, static_cast<int>(key.dtype));
+  for (const auto size : key.sizes) seed = c10::hash_combine(seed, static_cast<std::size_t>(size));
+  for (const auto stride : key.strides) seed = c10::hash_combine(seed, static_cast<std::size_t>(stride) * 31);
+  return seed;
+}
+
+int Tape::number(const at::Tensor& tensor) {
+  if (!tensor.defined()) return -1;
+  const auto [found, is_new] = numbers_.try_emplace(key_of(tensor), static_cast<int>(tensors.size()));
+  if (is_new) tensors.push_back(tensor);
+  return found->second;
+}
+
+int Tape::find(const at::Tensor& tensor) const {
+  if (!tensor.defined() || !tensor.has_storage()) return -1;
+  const auto found = numbers_.find(key_of(tensor));
+  return found == numbers_.end() ? -1 : found->second;
+}
+
+Recording::Recording(Tape& tape) : outer_(current), was_on_(c10::impl::tls_is_dispatch_key_included(kRecorder)) {
+  current = &tape;
+  switch_recorder(true);
+}
+
+Recording::~Recording() {
+  current = outer_;
+  switch_recorder(was_on_);
+}
+
+PauseRecording::PauseRecording() : paused_(current) {
+  current = nullptr;
+  if (paused_ != nullptr) switch_recorder(false);
+}
+
+PauseRecording::~PauseRecording() {
+  current = paused_;
+  if (paused_ != nullptr) switch_recorder(true);
+}
+
+}  // namespace levin::compile

@@ -1,0 +1,95 @@
+// Tape: the ATen calls of one step, in order, as the dispatcher saw them below autograd.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/ivalue.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace levin::compile {
+
+/** Thrown inside a capture: the step cannot become a program. `what()` is one sentence for the user. */
+class NotCapturable : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/**
+ * What a Recording wrote down. Tensors are numbered; two tensors that are the same view of the same memory have one
+ * number, since autograd hands saved outputs out as new tensors. All are kept alive, so that memory stays unique.
+ */
+struct Tape {
+  struct Argument {
+    enum class Kind { constant, tensor, tensors };
+    Kind kind = Kind::constant;
+    std::vector<int> tensors;  ///< one number for `tensor`, one an element for `tensors`; -1 for an undefined tensor
+    c10::IValue constant;
+  };
+  struct Record {
+    c10::OperatorHandle op;
+    std::vector<Argument> arguments;        ///< in the order of the schema
+    std::vector<std::vector<int>> results;  ///< a list for each return: one number, or one an element
+  };
+
+  std::vector<Record> records;
+  std::vector<at::Tensor> tensors;
+
+  /** The number of a tensor, given one if it is new; -1 for an undefined tensor. */
+  int number(const at::Tensor& tensor);
+  /** The number of a tensor that was seen, or -1. */
+  int find(const at::Tensor& tensor) const;
+
+ private:
+  struct Key {
+    const void* storage;
+    std::int64_t offset;
+    std::vector<std::int64_t> sizes, strides;
+    at::ScalarType dtype;
+    bool operator==(const Key&) const = default;
+  };
+  struct Hash {
+    std::size_t operator()(const Key& key) const;
+  };
+  static Key key_of(const at::Tensor& tensor);
+
+  std::unordered_map<Key, int, Hash> numbers_;
+};
+
+/** "aten::addmm", "aten::add.Tensor": the name with its overload. */
+std::string name_of(const c10::OperatorHandle& op);
+
+/**
+ * While it lives, every ATen call of this thread (forward and backward) is run as always and written on the tape.
+ * A call that no program could repeat throws NotCapturable: one that hands values to the host, one whose result's shape
+ * depends on data, one on tensors that are not plain CPU memory.
+ */
+class Recording {
+ public:
+  explicit Recording(Tape& tape);
+  ~Recording();
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+ private:
+  Tape* outer_;
+  bool was_on_;
+};
+
+/** Switches the recording of this thread off: what runs meanwhile is not part of the step. */
+class PauseRecording {
+ public:
+  PauseRecording();
+  ~PauseRecording();
+  PauseRecording(const PauseRecording&) = delete;
+  PauseRecording& operator=(const PauseRecording&) = delete;
+
+ private:
+  Tape* paused_;
+};
+
+}  // namespace levin::compile
