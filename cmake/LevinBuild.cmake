@@ -45,17 +45,21 @@ if(LEVIN_SANITIZE)
   add_link_options(-fsanitize=${LEVIN_SANITIZE})
 endif()
 
-# levin_library(<name> [FOLDERS <folder>...] DEPENDS PUBLIC|PRIVATE <target>...)
+# levin_library(<name> [FOLDERS <folder>...] [EXCLUDE <regex>] DEPENDS PUBLIC|PRIVATE <target>...)
 #
-# The shared library levin::<name> from all sources in src/levin/<folder> (by default the folder of its name).
+# The shared library levin::<name> from all sources in src/levin/<folder> (by default the folder of its name) but those
+# whose paths match EXCLUDE.
 function(levin_library name)
-  cmake_parse_arguments(arg "" "" "FOLDERS;DEPENDS" ${ARGN})
+  cmake_parse_arguments(arg "" "EXCLUDE" "FOLDERS;DEPENDS" ${ARGN})
   if(NOT arg_FOLDERS)
     set(arg_FOLDERS ${name})
   endif()
   set(sources)
   foreach(folder IN LISTS arg_FOLDERS)
     file(GLOB_RECURSE found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/levin/${folder}/*.cpp)
+    if(arg_EXCLUDE)
+      list(FILTER found EXCLUDE REGEX ${arg_EXCLUDE})
+    endif()
     list(APPEND sources ${found})
   endforeach()
   string(REGEX REPLACE "^levin_levin$" "levin" target levin_${name})

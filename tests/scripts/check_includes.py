@@ -29,7 +29,7 @@ def main(root):
             continue
         parts = path.relative_to(pathlib.Path(root, "src", "levin")).parts
         folder = parts[0] if len(parts) > 1 else None
-        torch_free = folder in ("core", "tune") or (folder == "app" and parts[1] != "engine")
+        torch_free = folder in ("core", "tune") or parts[:2] == ("compile", "kernels") or (folder == "app" and parts[1] != "engine")
         if folder is None:
             continue  # the umbrella header
         for number, line in enumerate(path.read_text().splitlines(), 1):
