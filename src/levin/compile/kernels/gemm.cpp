@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "levin/compile/kernels/gemm.cpp"
@@ -40,6 +42,7 @@ struct Finish {
   const float* mask;  // of the tile's first element, or null
   Index ld_mask;
   bool relu;
+  bool plain = false;  // none of these
 };
 
 /** One vector of C at (c, mask, bias), of `count` elements unless `whole`. */
@@ -62,7 +65,7 @@ HWY_INLINE void finish(V sum, float* c, const float* bias, const float* mask, st
  * C[rows, count] from op(A)[rows, depth] and a panel of op(B). Each element is one chain of multiply-adds in the order
  * of k, whatever tile it is in. `last`: how many columns the last of `vectors` vectors has if it is partial.
  */
-template <int rows, int vectors, bool whole>
+template <int rows, int vectors, bool whole, bool a_packed>
 HWY_INLINE void tile(Index depth, const Matrix& a, const float* b, Index b_row, float* c, Index ldc, std::size_t last,
                      const Finish& f) {
   V sums[rows][vectors];
@@ -72,8 +75,8 @@ HWY_INLINE void tile(Index depth, const Matrix& a, const float* b, Index b_row, 
     for (int v = 0; v < vectors; v++) sums[r][v] = zero();
   }
   const float* a_k = a.data;
-  const Index a_row = a.row;
-  for (Index k = 0; k < depth; k++, a_k += a.column, b += b_row) {
+  const Index a_row = a_packed ? 1 : a.row, a_column = a_packed ? rows : a.column;
+  for (Index k = 0; k < depth; k++, a_k += a_column, b += b_row) {
     V b_k[vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
@@ -85,6 +88,14 @@ HWY_INLINE void tile(Index depth, const Matrix& a, const float* b, Index b_row, 
 #pragma GCC unroll 2
       for (int v = 0; v < vectors; v++) sums[r][v] = hn::MulAdd(a_rk, b_k[v], sums[r][v]);
     }
+  }
+  if (f.plain && whole) {
+#pragma GCC unroll 14
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; v++) store(sums[r][v], c + r * ldc + v * kLanesSigned);
+    }
+    return;
   }
 #pragma GCC unroll 14
   for (int r = 0; r < rows; r++) {
@@ -105,23 +116,25 @@ HWY_INLINE void tile(Index depth, const Matrix& a, const float* b, Index b_row, 
 using TileFn = void (*)(Index depth, const Matrix& a, const float* b, Index b_row, float* c, Index ldc, std::size_t last,
                         const Finish& f);
 
-template <int rows, int vectors, bool whole>
+template <int rows, int vectors, bool whole, bool a_packed>
 void tile_function(Index depth, const Matrix& a, const float* b, Index b_row, float* c, Index ldc, std::size_t last,
                    const Finish& f) {
-  tile<rows, vectors, whole>(depth, a, b, b_row, c, ldc, last, f);
+  tile<rows, vectors, whole, a_packed>(depth, a, b, b_row, c, ldc, last, f);
 }
 
-template <int vectors, bool whole, int... rows>
+template <int vectors, bool whole, bool a_packed, int... rows>
 TileFn tile_of(int count, std::integer_sequence<int, rows...>) {
-  static constexpr TileFn table[] = {tile_function<rows + 1, vectors, whole>...};
+  static constexpr TileFn table[] = {tile_function<rows + 1, vectors, whole, a_packed>...};
   return table[count - 1];
 }
 
-TileFn tile_of(Index rows, int vectors, bool whole) {
+/** `a_packed`: A's block is contiguous, [depth, rows]. */
+TileFn tile_of(Index rows, int vectors, bool whole, bool a_packed) {
   constexpr std::make_integer_sequence<int, kTileRows> all;
   const int count = static_cast<int>(rows);
-  if (vectors == 2) return whole ? tile_of<2, true>(count, all) : tile_of<2, false>(count, all);
-  return whole ? tile_of<1, true>(count, all) : tile_of<1, false>(count, all);
+  if (vectors == 2 && whole) return a_packed ? tile_of<2, true, true>(count, all) : tile_of<2, true, false>(count, all);
+  if (vectors == 2) return tile_of<2, false, false>(count, all);
+  return whole ? tile_of<1, true, false>(count, all) : tile_of<1, false, false>(count, all);
 }
 
 /** Four floats of kLanes / 4 rows: block i of the vector is from p + 4 i * stride. */
@@ -153,6 +166,37 @@ HWY_INLINE void load_transposed(const float* p, Index stride, V columns[4]) {
   columns[3] = hn::InterleaveUpper(kFloats, even_high, odd_high);
 }
 
+/** to[k * pitch + r] = from[r * stride + k], in squares of four. */
+void interleave_rows(const float* from, Index stride, Index rows, Index depth, float* to, Index pitch) {
+  const hn::CappedTag<float, 4> d4;
+  Index r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const float *p0 = from + r * stride, *p1 = p0 + stride, *p2 = p1 + stride, *p3 = p2 + stride;
+    float* t = to + r;
+    Index k = 0;
+    for (; k + 4 <= depth; k += 4, t += 4 * pitch) {
+      const auto r0 = hn::LoadU(d4, p0 + k), r1 = hn::LoadU(d4, p1 + k), r2 = hn::LoadU(d4, p2 + k), r3 = hn::LoadU(d4, p3 + k);
+      const auto even_low = hn::InterleaveLower(d4, r0, r2), even_high = hn::InterleaveUpper(d4, r0, r2);
+      const auto odd_low = hn::InterleaveLower(d4, r1, r3), odd_high = hn::InterleaveUpper(d4, r1, r3);
+      hn::StoreU(hn::InterleaveLower(d4, even_low, odd_low), d4, t);
+      hn::StoreU(hn::InterleaveUpper(d4, even_low, odd_low), d4, t + pitch);
+      hn::StoreU(hn::InterleaveLower(d4, even_high, odd_high), d4, t + 2 * pitch);
+      hn::StoreU(hn::InterleaveUpper(d4, even_high, odd_high), d4, t + 3 * pitch);
+    }
+    for (; k < depth; k++, t += pitch) {
+      t[0] = p0[k];
+      t[1] = p1[k];
+      t[2] = p2[k];
+      t[3] = p3[k];
+    }
+  }
+  for (; r < rows; r++) {
+    const float* p = from + r * stride;
+    float* t = to + r;
+    for (Index k = 0; k < depth; k++, t += pitch) *t = p[k];
+  }
+}
+
 /** to[k * pitch + j] = from[j * stride + k] for j < rows <= pitch and k < depth; columns up to the pitch become 0. */
 void pack_transposed(const float* from, Index stride, Index rows, Index depth, float* to, Index pitch) {
   Index j = 0;
@@ -168,10 +212,8 @@ void pack_transposed(const float* from, Index stride, Index rows, Index depth, f
       for (Index l = 0; l < kLanesSigned; l++) to[k * pitch + j + l] = p[l * stride + k];
     }
   }
-  for (; j < rows; j++) {
-    for (Index k = 0; k < depth; k++) to[k * pitch + j] = from[j * stride + k];
-  }
-  for (; j < pitch; j++) {
+  if (j < rows) interleave_rows(from + j * stride, stride, rows - j, depth, to + j, pitch);
+  for (j = rows; j < pitch; j++) {
     for (Index k = 0; k < depth; k++) to[k * pitch + j] = 0;
   }
 }
@@ -194,9 +236,9 @@ void pack_rows(const float* from, Index stride, Index columns, Index depth, floa
 HWY_INLINE Index panel_width(Index columns_left) { return columns_left <= kLanesSigned ? kLanesSigned : kPanel; }
 
 /** Whether B is copied into panels: always if it is transposed, else if enough rows use it. */
-bool packs_b(const Gemm& g) { return g.transpose_b || (g.m > 3 * kTileRows && g.n > kLanesSigned) || g.n % kLanesSigned != 0; }
-/** Whether blocks of A are copied: rows far apart fall onto the same lines of the first cache. */
-bool packs_a(const Gemm& g) { return g.n > 3 * kPanel && g.k >= 64 && (g.transpose_a || g.lda % 256 == 0 || g.lda > 2048); }
+bool packs_b(const Gemm& g) { return g.transpose_b || (g.m > 8 * kTileRows && g.n > kLanesSigned && g.k >= 32); }
+/** Whether blocks of A are copied, so that a tile reads it in one stream: if enough columns use them. */
+bool packs_a(const Gemm& g) { return g.n >= 4 * kPanel && g.k >= 32; }
 
 std::size_t floats_of_b(const Gemm& g) {
   if (!packs_b(g)) return 0;
@@ -208,8 +250,9 @@ std::size_t floats_of_b(const Gemm& g) {
 void blocked(const Gemm& g, const GemmArgs& x, float* workspace, Index begin, Index end) {
   const Matrix a{x.a, g.transpose_a ? 1 : g.lda, g.transpose_a ? g.lda : 1};
   const bool pack_b = packs_b(g), pack_a = packs_a(g);
-  float* const packed_b = workspace;
-  float* const packed_a = workspace + floats_of_b(g);
+  // Vectors that straddle cache lines cost twice.
+  float* const packed_b = workspace + (64 - reinterpret_cast<std::uintptr_t>(workspace) % 64) % 64 / sizeof(float);
+  float* const packed_a = packed_b + floats_of_b(g);
   // Equal parts rather than a short last one.
   const Index parts = std::max<Index>(1, (g.k + kDepth - 1) / kDepth);
   const Index part = (g.k + parts - 1) / parts;
@@ -242,10 +285,7 @@ void blocked(const Gemm& g, const GemmArgs& x, float* workspace, Index begin, In
               std::memcpy(packed_a + k * rows, a_block.data + k * a.column, static_cast<std::size_t>(rows) * sizeof(float));
             }
           } else {
-            for (Index r = 0; r < rows; r++) {
-              const float* from = a_block.data + r * a.row;
-              for (Index k = 0; k < depth; k++) packed_a[k * rows + r] = from[k];
-            }
+            interleave_rows(a_block.data, a.row, rows, depth, packed_a, rows);
           }
           a_block = {packed_a, 1, rows};
         }
@@ -253,16 +293,17 @@ void blocked(const Gemm& g, const GemmArgs& x, float* workspace, Index begin, In
         for (Index j = 0; j < width;) {
           const Index pitch = panel_width(width - j), columns = std::min(pitch, width - j);
           const bool whole = columns == pitch;
-          const Finish f{.alpha = g.alpha,
+          Finish f{.alpha = g.alpha,
                          .add_c = g.accumulate || !first,
                          .bias = g.bias && first ? x.bias + j0 + j : nullptr,
                          .mask = g.epilogue == Gemm::Epilogue::relu_mask && last ? x.mask + i * g.ld_mask + j0 + j : nullptr,
                          .ld_mask = g.ld_mask,
                          .relu = g.epilogue == Gemm::Epilogue::relu && last};
+          f.plain = f.alpha == 1 && !f.add_c && !f.bias && !f.mask && !f.relu;
           const float* b = pack_b ? panel : x.b + k0 * g.ldb + j0 + j;
           const Index b_row = pack_b ? pitch : g.ldb;
           const int vectors = pitch == kPanel && columns > kLanesSigned ? 2 : 1;
-          tile_of(rows, vectors, whole)(depth, a_block, b, b_row, x.c + i * g.ldc + j0 + j, g.ldc,
+          tile_of(rows, vectors, whole, pack_a)(depth, a_block, b, b_row, x.c + i * g.ldc + j0 + j, g.ldc,
                                         static_cast<std::size_t>(columns - (vectors - 1) * kLanesSigned), f);
           panel += pitch * depth;
           j += pitch;
@@ -324,8 +365,8 @@ HWY_INLINE void finish_line(V sum, const Line& line, Index i, std::size_t count,
 /** result[i] = sum over k of x[k] * matrix[k * stride + i]: columns in lanes, four sums of every fourth k. */
 void combine_rows(const Gemm& g, const float* matrix, Index stride, const float* x, Index x_stride, Index k_end,
                   const Line& line, Index begin, Index end) {
-  const auto vector = [&](Index i, std::size_t count) HWY_ATTR {
-    const auto read = [count](const float* p) HWY_ATTR { return count == kLanes ? load(p) : load_n(p, count); };
+  const auto vector = [&](auto whole, Index i, std::size_t count) HWY_ATTR {
+    const auto read = [=](const float* p) HWY_ATTR { return whole ? load(p) : load_n(p, count); };
     Sums sums;
     const float* p = matrix + i;
     Index k = 0;
@@ -337,8 +378,8 @@ void combine_rows(const Gemm& g, const float* matrix, Index stride, const float*
     finish_line(sums.combined(), line, i, count, g);
   };
   for_each_vector(
-      begin, end, [&](Index i) HWY_ATTR { vector(i, kLanes); },
-      [&](Index i, std::size_t count) HWY_ATTR { vector(i, count); });
+      begin, end, [&](Index i) HWY_ATTR { vector(std::true_type(), i, kLanes); },
+      [&](Index i, std::size_t count) HWY_ATTR { vector(std::false_type(), i, count); });
 }
 
 /** result[i] = sum over k of x[k] * matrix[i * stride + k], k in lanes; x contiguous. For long rows. */
@@ -370,38 +411,48 @@ void dot_rows(const Gemm& g, const float* matrix, Index stride, const float* x, 
   }
 }
 
-/** The same with rows in lanes, which are transposed on the way: for short rows. */
-void dot_short_rows(const Gemm& g, const float* matrix, Index stride, const float* x, Index k_end, const Line& line,
-                    Index begin, Index end) {
+/** The same of kLanes rows, in lanes: they are transposed on the way. */
+HWY_INLINE V dot_lanes(const float* matrix, Index stride, const float* x, Index k_end) {
+  Sums sums;
+  Index k = 0;
+  for (; k + 4 <= k_end; k += 4) {
+    V columns[4];
+    load_transposed(matrix + k, stride, columns);
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; u++) sums.v[u] = hn::MulAdd(set(x[k + u]), columns[u], sums.v[u]);
+  }
+  for (; k < k_end; k++) {
+    HWY_ALIGN float column[kLanes];
+    for (Index l = 0; l < kLanesSigned; l++) column[l] = matrix[l * stride + k];
+    sums.v[0] = hn::MulAdd(set(x[k]), hn::Load(kFloats, column), sums.v[0]);
+  }
+  return sums.combined();
+}
+
+/** dot_rows for short rows; the matrix has `rows` in all. */
+void dot_short_rows(const Gemm& g, const float* matrix, Index stride, Index rows, const float* x, Index k_end,
+                    const Line& line, Index begin, Index end) {
   Index i = begin;
   for (; i + kLanesSigned <= end; i += kLanesSigned) {
-    const float* p = matrix + i * stride;
-    Sums sums;
-    Index k = 0;
-    for (; k + 4 <= k_end; k += 4) {
-      V columns[4];
-      load_transposed(p + k, stride, columns);
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; u++) sums.v[u] = hn::MulAdd(set(x[k + u]), columns[u], sums.v[u]);
-    }
-    for (; k < k_end; k++) {
-      HWY_ALIGN float column[kLanes];
-      for (Index l = 0; l < kLanesSigned; l++) column[l] = p[l * stride + k];
-      sums.v[0] = hn::MulAdd(set(x[k]), hn::Load(kFloats, column), sums.v[0]);
-    }
-    finish_line(sums.combined(), line, i, kLanes, g);
+    finish_line(dot_lanes(matrix + i * stride, stride, x, k_end), line, i, kLanes, g);
   }
-  if (i < end) {
-    // The same arithmetic on the rows that are left, so that results do not depend on where a range ends.
-    HWY_ALIGN float column[kLanes] = {};
-    Sums sums;
-    for (Index k = 0; k < k_end; k++) {
-      for (Index l = i; l < end; l++) column[l - i] = matrix[l * stride + k];
-      V& s = sums.v[k < k_end / 4 * 4 ? k % 4 : 0];
-      s = hn::MulAdd(set(x[k]), hn::Load(kFloats, column), s);
-    }
-    finish_line(sums.combined(), line, i, static_cast<std::size_t>(end - i), g);
+  if (i >= end) return;
+  const auto count = static_cast<std::size_t>(end - i);
+  HWY_ALIGN float lanes[2 * kLanes] = {};
+  if (rows >= kLanesSigned) {
+    // A whole vector of rows around those that are left, of which only those are used.
+    const Index first = std::min(i, rows - kLanesSigned);
+    hn::Store(dot_lanes(matrix + first * stride, stride, x, k_end), kFloats, lanes);
+    finish_line(load(lanes + (i - first)), line, i, count, g);
+    return;
   }
+  Sums sums;
+  for (Index k = 0; k < k_end; k++) {
+    for (Index l = i; l < end; l++) lanes[l - i] = matrix[l * stride + k];
+    V& s = sums.v[k < k_end / 4 * 4 ? k % 4 : 0];
+    s = hn::MulAdd(set(x[k]), hn::Load(kFloats, lanes), s);
+  }
+  finish_line(sums.combined(), line, i, count, g);
 }
 
 constexpr Index kShortRow = 48;
@@ -432,7 +483,7 @@ void matrix_vector(const Gemm& g, const GemmArgs& x, float* workspace, Index beg
     v = workspace;
   }
   if (g.k < kShortRow) {
-    dot_short_rows(g, matrix, stride, v, g.k, line, first, last);
+    dot_short_rows(g, matrix, stride, column ? g.m : g.n, v, g.k, line, first, last);
   } else {
     dot_rows(g, matrix, stride, v, g.k, line, first, last);
   }
@@ -441,9 +492,9 @@ void matrix_vector(const Gemm& g, const GemmArgs& x, float* workspace, Index beg
 /** k = 1 and B's row contiguous: an outer product. A vector of B stays in its register over all rows. */
 void outer_product(const Gemm& g, const GemmArgs& x, float*, Index begin, Index end) {
   const Index a_row = g.transpose_a ? 1 : g.lda;
-  const auto columns = [&](Index j, std::size_t count) HWY_ATTR {
-    const auto read = [count](const float* p) HWY_ATTR { return count == kLanes ? load(p) : load_n(p, count); };
-    const auto write = [count](V v, float* p) HWY_ATTR { count == kLanes ? store(v, p) : store_n(v, p, count); };
+  const auto columns = [&](auto whole, Index j, std::size_t count) HWY_ATTR {
+    const auto read = [=](const float* p) HWY_ATTR { return whole ? load(p) : load_n(p, count); };
+    const auto write = [=](V v, float* p) HWY_ATTR { whole ? store(v, p) : store_n(v, p, count); };
     const V b = hn::Mul(read(x.b + j), set(g.alpha));
     const V bias = g.bias ? read(x.bias + j) : zero();
     const float* a = x.a + begin * a_row;
@@ -468,8 +519,8 @@ void outer_product(const Gemm& g, const GemmArgs& x, float*, Index begin, Index 
     }
   };
   for_each_vector(
-      0, g.n, [&](Index j) HWY_ATTR { columns(j, kLanes); },
-      [&](Index j, std::size_t count) HWY_ATTR { columns(j, count); });
+      0, g.n, [&](Index j) HWY_ATTR { columns(std::true_type(), j, kLanes); },
+      [&](Index j, std::size_t count) HWY_ATTR { columns(std::false_type(), j, count); });
 }
 
 /** Calls `one` for each matrix of the batch that has rows in [begin, end). */
@@ -501,7 +552,7 @@ GemmFn Select(const Gemm& g) {
 std::size_t Workspace(const Gemm& g) {
   if (g.m == 1 || g.n == 1) return static_cast<std::size_t>(g.k) * sizeof(float);
   const std::size_t a = packs_a(g) ? static_cast<std::size_t>(kTileRows * std::min(g.k, kDepth)) : 0;
-  return (floats_of_b(g) + a) * sizeof(float);
+  return (floats_of_b(g) + a) * sizeof(float) + 64;
 }
 
 }  // namespace levin::compile::kernels::HWY_NAMESPACE
