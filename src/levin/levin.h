@@ -58,4 +58,5 @@
 
 #include <levin/sweep/module_trainable.h>
 #include <levin/sweep/pruning_callback.h>
+#include <levin/sweep/trial_checkpoint.h>
 #include <levin/tune/tune.h>

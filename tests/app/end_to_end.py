@@ -219,5 +219,70 @@ class Mistakes(Case):
         self.assertIn("another model", self.error("fit", "--data", DATA / "digits/digits.csv", "--target", "target", "--ckpt_path", best))
 
 
+class Workers(Case):
+    """Others join a search by the name of its study, and finish what the dead left."""
+
+    SEARCH = ("--data", DATA / "digits/digits.csv", "--target", "target", "--model.width", "choice(128)",
+              "--optimizer.lr", "loguniform(1e-3,1e-2)", "--tune.pruner", "none")
+
+    def trials(self, storage):
+        done = levin("study", "trials", "--storage", storage, "--format", "csv", cwd=self.cwd)
+        return list(csv.DictReader(done.stdout.splitlines()))
+
+    def test_a_killed_trial_goes_on_from_its_own_checkpoint(self):
+        search = [*self.SEARCH, "--tune.trials", 1, "--trainer.max_epochs", 500, "--tune.heartbeat", "0.5s",
+                  "--tune.checkpoint_interval", "0.3s", "--name", "s"]
+        levin("tune", *search, "--tune.storage", "whole.db", cwd=self.cwd)
+        process = subprocess.Popen([LEVIN, "tune", *map(str, search), "--tune.storage", "killed.db"], cwd=self.cwd,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        checkpoint = self.cwd / "killed.db.checkpoints/s/0/trial.ckpt"
+        for _ in range(1000):
+            if checkpoint.exists() or process.poll() is not None:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self.assertTrue(checkpoint.exists())
+        done = levin("worker", "--storage", "killed.db", "--study", "s", "--until", 1, cwd=self.cwd)
+        self.assertIn("trial 1 goes on from", done.stderr)
+        whole, killed = self.trials("whole.db"), self.trials("killed.db")
+        self.assertEqual([trial["state"] for trial in killed], ["fail", "complete"])
+        self.assertEqual(killed[1]["value"], whole[0]["value"])  # to the last bit: nothing was lost or done twice
+        self.assertFalse(checkpoint.parent.exists())  # what nobody needs any more is cleared away
+
+    def test_workers_join_and_leave(self):
+        search = [*self.SEARCH, "--tune.trials", 12, "--trainer.max_epochs", 30, "--name", "s", "--tune.storage", "s.db"]
+        process = subprocess.Popen([LEVIN, "tune", *map(str, search)], cwd=self.cwd, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        for _ in range(1000):
+            if (self.cwd / "s.db").exists() and levin("study", "show", "--storage", "s.db", "--study", "s", cwd=self.cwd,
+                                                      expect=None).returncode == 0:
+                break
+            time.sleep(0.01)
+        # The study tells them what to train; a folder of their own does not disturb them.
+        (self.cwd / "elsewhere").mkdir()
+        for _ in range(200):
+            joined = levin("worker", "--storage", "../s.db", "--study", "s", "--trials", 3, cwd=self.cwd / "elsewhere",
+                           expect=None)
+            if "must be told what to run" not in joined.stderr:
+                break  # else it came before levin tune had described the search
+        self.assertEqual(joined.returncode, 0, joined.stderr)
+        out, err = process.communicate(timeout=300)
+        self.assertEqual(process.returncode, 0, err)
+        trials = self.trials("s.db")
+        self.assertIn(len(trials), (12, 13, 14, 15), out)
+        self.assertEqual({trial["state"] for trial in trials}, {"complete"})
+        self.assertIn("tuned (trial ", out)
+
+    def test_mistakes(self):
+        levin("tune", *self.SEARCH, "--tune.trials", 1, "--trainer.max_epochs", 1, "--name", "s", "--tune.storage", "s.db",
+              cwd=self.cwd)
+        head = ("worker", "--storage", "s.db", "--study", "s")
+        self.assertIn("takes no --command", self.error(*head, "--command", "true"))
+        other = self.write("other.csv", "a,target\n1,x\n2,y\n")
+        self.assertIn("not the table that the study is about", self.error(*head, "--data", other))
+        self.assertIn("named by its number", self.error(*head, "--devices", "a", "--trials", "1"))
+
+
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -5,7 +5,7 @@
 
 namespace levin::app {
 
-enum class Command { fit, test, predict, tune };
+enum class Command { fit, test, predict, tune, worker };
 
 constexpr std::string_view name_of(Command command) {
   switch (command) {
@@ -13,6 +13,7 @@ constexpr std::string_view name_of(Command command) {
     case Command::test: return "test";
     case Command::predict: return "predict";
     case Command::tune: return "tune";
+    case Command::worker: return "worker";
   }
   return "";
 }

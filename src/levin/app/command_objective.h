@@ -1,6 +1,7 @@
 // A program as an objective: its command line takes the parameters, its output gives the value.
 #pragma once
 
+#include <levin/app/work_loop.h>
 #include <levin/core/value.h>
 #include <levin/tune/space.h>
 #include <levin/tune/trial.h>
@@ -10,9 +11,6 @@
 #include <vector>
 
 namespace levin::app {
-
-/** Thrown when the work is interrupted while a program runs; its trial has not ended. */
-struct Interrupted {};
 
 /**
  * Runs `command` in a shell for each trial.

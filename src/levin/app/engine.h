@@ -2,25 +2,39 @@
 #pragma once
 
 #include <levin/app/command.h>
+#include <levin/app/work_loop.h>
 #include <levin/core/value.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace levin::app {
 
 /** Changes with every change of Request, Command or the settings, so that parts of two builds do not mix. */
-inline constexpr std::uint32_t kEngineVersion = 1;
+inline constexpr std::uint32_t kEngineVersion = 2;
+
+/** What `levin worker` asks for in a study of `levin tune`. */
+struct JoinRequest {
+  std::string storage, study_name;
+  std::string checkpoint_dir;  ///< "": as the study says
+  std::vector<std::string> devices;
+  WorkOptions work;
+};
 
 /** What the command line asks of the training part. */
 struct Request {
   Command command = Command::fit;
-  Map config;      ///< every setting of the command, nested by group; read_settings() makes it typed
+  /**
+   * Every setting of the command, nested by group; read_settings() makes it typed. In `worker`, those of the search.
+   */
+  Map config;
   Map provenance;  ///< dotted key -> where it was set ("lr.yaml:3:5", "command line"), of the settings that were set
   std::vector<std::string> arguments;  ///< the command line, for the record
   std::filesystem::path executable;    ///< the running binary
+  std::optional<JoinRequest> join = std::nullopt;  ///< of `worker`
 };
 
 }  // namespace levin::app

@@ -87,6 +87,7 @@ Text text_of(Command command) {
               "  levin tune --data digits.csv --target target --tune.timeout 60s\n"
               "  levin tune --data digits.csv --target target --tune.trials 50 \\\n"
               "      --optimizer.lr 'loguniform(1e-4,1e-1)' --model.layers 'randint(1,4)'\n"};
+    case Command::worker: break;  // has options of its own
   }
   return {};
 }

@@ -395,6 +395,34 @@ const std::vector<Entry>& entries() {
        kTune},
       {{.key = "tune.study_name", .help = "an existing study is continued; else as name", .placeholder = "NAME"},
        kTune},
+      {{.key = "tune.devices",
+        .type = Type::list_of_texts,
+        .fallback = List(),
+        .help = "GPUs by number; each of the jobs keeps to one",
+        .placeholder = "N,N"},
+       kTune},
+      {{.key = "tune.heartbeat",
+        .type = Type::duration,
+        .fallback = 60.0,
+        .help = "between signs of life; a trial without one for twice as long is run again",
+        .range = Range::above(0)},
+       kTune},
+      {{.key = "tune.max_retry",
+        .type = Type::integer,
+        .fallback = 1,
+        .help = "how often a trial whose process died is run again",
+        .range = Range::at_least(0)},
+       kTune},
+      {{.key = "tune.checkpoint_dir",
+        .help = "where running trials save their state; by default beside the storage's file",
+        .placeholder = "FOLDER"},
+       kTune},
+      {{.key = "tune.checkpoint_interval",
+        .type = Type::duration,
+        .fallback = 30.0,
+        .help = "between two saves of a running trial",
+        .range = Range::above(0)},
+       kTune},
   };
   return all;
 }
@@ -491,6 +519,11 @@ void read_fixed(const SettingsReader& reader, Settings& s) {
   reader.read("tune.study_name", s.tune.study_name);
   reader.read("tune.metric", s.tune.metric);
   reader.read("tune.direction", s.tune.direction);
+  reader.read("tune.devices", s.tune.devices);
+  reader.read("tune.heartbeat", s.tune.heartbeat);
+  reader.read("tune.max_retry", s.tune.max_retry);
+  reader.read("tune.checkpoint_dir", s.tune.checkpoint_dir);
+  reader.read("tune.checkpoint_interval", s.tune.checkpoint_interval);
 }
 
 void read_searchable(const SettingsReader& reader, Settings& s) {

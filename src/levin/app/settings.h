@@ -113,6 +113,11 @@ struct TuneSettings {
   std::optional<std::string> study_name;     ///< none: the run's name
   std::string metric;                        ///< auto, or the name of a logged metric
   std::string direction;                     ///< auto, minimize, maximize
+  std::vector<std::string> devices;          ///< indices of GPUs, one a trial in turn; empty: the first
+  double heartbeat = 60;                     ///< seconds between signs of life of running trials
+  std::int64_t max_retry = 1;                ///< how often a trial whose process died is run again
+  std::optional<std::string> checkpoint_dir;  ///< none: beside the storage's file
+  double checkpoint_interval = 30;            ///< seconds between two checkpoints of a running trial
 
   friend bool operator==(const TuneSettings&, const TuneSettings&) = default;
 };

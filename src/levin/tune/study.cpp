@@ -368,7 +368,7 @@ FrozenTrial Study::finish(const TrialKey& key, std::vector<double> values, bool 
                                                   .values = values});
   }
   if (core_->heartbeats) core_->heartbeats->remove(trial.trial_id);
-  if (view.stop_requested() && core_->optimizing > 0) core_->stop = true;
+  if (view.stop_requested()) core_->stop = true;
   if (sampler_error) std::rethrow_exception(sampler_error);
   if (!reason.empty()) console::warning("trial " + std::to_string(number) + " failed: " + reason);
   return *core_->storage->trial(trial.trial_id);
@@ -609,6 +609,24 @@ std::vector<FrozenTrial> Study::trials(const std::vector<TrialState>& states) co
     if (states.empty() || std::find(states.begin(), states.end(), trial->state) != states.end()) out.push_back(*trial);
   }
   return out;
+}
+
+TrialsSnapshot Study::snapshot() const {
+  core_->flush_trials();
+  return core_->cache->read();
+}
+
+bool Study::stop_requested() const { return core_->stop; }
+
+void Study::requeue(const Trial& trial) {
+  core_->flush_trials();
+  const std::int64_t id = trial.frozen().trial_id;
+  core_->storage->update_trial(id, {.state = TrialState::waiting});
+  if (core_->heartbeats) core_->heartbeats->remove(id);
+}
+
+void Study::reclaim_stale_trials() {
+  if (core_->heartbeats) core_->heartbeats->reclaim(core_->id);
 }
 
 const std::string& Study::study_name() const { return core_->name; }

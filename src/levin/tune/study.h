@@ -117,6 +117,8 @@ class LEVIN_API Study {
   void optimize(const MultiObjective& objective, const OptimizeOptions& options = {});
   /** Ends the running `optimize` once the trials under way are done; from an objective or a callback. */
   void stop();
+  /** Whether `stop` was called, or the sampler has nothing more to try, since the last `optimize` began. */
+  bool stop_requested() const;
 
   /** A new trial (or the oldest enqueued one). With `fixed`, its parameters are suggested at once. */
   Trial ask(const SearchSpace& fixed = {});
@@ -125,6 +127,14 @@ class LEVIN_API Study {
   FrozenTrial tell(const TrialKey& trial, const std::vector<double>& values, const TellOptions& options = {});
   /** Ends a trial without a value, as PRUNED (its last report becomes its value) or FAIL. */
   FrozenTrial tell(const TrialKey& trial, TrialState state, const TellOptions& options = {});
+
+  /** Gives a running trial back: it waits, with its parameters and attributes, for whoever asks next. */
+  void requeue(const Trial& trial);
+  /**
+   * Fails the trials whose process died, and queues those that are to be run again (see HeartbeatOptions); `ask` does
+   * so on its own. Does nothing in a study without heartbeats.
+   */
+  void reclaim_stale_trials();
 
   /** Puts a trial with these parameters in the queue that `ask` and `optimize` take from first. */
   void enqueue_trial(const Map& params, const EnqueueOptions& options = {});
@@ -139,6 +149,8 @@ class LEVIN_API Study {
   std::vector<FrozenTrial> best_trials() const;
   /** All trials by number, or those in one of `states`. */
   std::vector<FrozenTrial> trials(const std::vector<TrialState>& states = {}) const;
+  /** The trials as they are now, shared instead of copied. */
+  TrialsSnapshot snapshot() const;
 
   const std::string& study_name() const;
   /** The direction of a study with one objective. Throws Error otherwise. */

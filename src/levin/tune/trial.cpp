@@ -213,7 +213,7 @@ void StudyTrial::take_requests(const StudyView& view) {
     frozen_.system_attrs[key] = value;
     pending_.system_attrs[key] = value;
   }
-  if (view.stop_requested() && core_->optimizing > 0) core_->stop = true;
+  if (view.stop_requested()) core_->stop = true;
 }
 
 void StudyTrial::write() {

@@ -6,6 +6,11 @@
 #include <cmath>
 
 namespace levin::app {
+namespace {
+
+constexpr const char* kKey = "levin best epoch";
+
+}  // namespace
 
 void BestEpochImpl::on_validation_end(Trainer& trainer, Module& module) {
   if (!trainer.sanity_checking() && trainer.num_training_batches() > 0) look(trainer, module);
@@ -29,6 +34,22 @@ void BestEpochImpl::look(Trainer& trainer, Module& module) {
   epoch_ = trainer.current_epoch();
   weights_ = PickleDict();
   for (const auto& [name, tensor] : levin::state_dict(module)) weights_.append(name, tensor.as_tensor().clone());
+}
+
+// The weights are tensors, which a callback's state_dict has no room for.
+void BestEpochImpl::on_save_checkpoint(Trainer&, Module&, Checkpoint& checkpoint) {
+  if (!value_) return;
+  checkpoint[kKey] = PickleDict{{"value", *value_}, {"metrics", metrics_}, {"epoch", epoch_}, {"weights", weights_}};
+}
+
+void BestEpochImpl::on_load_checkpoint(Trainer&, Module&, const Checkpoint& checkpoint) {
+  const PickleValue* saved = checkpoint.find(kKey);
+  if (saved == nullptr) return;
+  const PickleDict& best = saved->as_dict();
+  value_ = best.at("value").as_double();
+  metrics_ = best.at("metrics").to_value().as_map();
+  epoch_ = best.at("epoch").as_int();
+  weights_ = best.at("weights").as_dict();
 }
 
 void BestEpochImpl::restore(Module& module) const { levin::load_state_dict(module, weights_); }

@@ -17,6 +17,8 @@ class BestEpochImpl : public CallbackImpl {
   void on_validation_end(Trainer& trainer, Module& module) override;
   void on_train_epoch_end(Trainer& trainer, Module& module) override;
   bool monitors() const override { return true; }
+  void on_save_checkpoint(Trainer& trainer, Module& module, Checkpoint& checkpoint) override;
+  void on_load_checkpoint(Trainer& trainer, Module& module, const Checkpoint& checkpoint) override;
 
   /** The best value so far; nothing before the first epoch ends. */
   std::optional<double> value() const { return value_; }

@@ -13,6 +13,7 @@ int run_fit(const Request& request);
 int run_test(const Request& request);
 int run_predict(const Request& request);
 int run_tune(const Request& request);
+int run_join(const Request& request);
 
 /** Exit code of a command that Ctrl-C ended, as shells have it. */
 inline constexpr int kInterrupted = 130;

@@ -70,6 +70,7 @@ int levin_engine_run(const levin::app::Request* request) {
     case Command::test: return run_test(*request);
     case Command::predict: return run_predict(*request);
     case Command::tune: return run_tune(*request);
+    case Command::worker: return run_join(*request);
   }
   throw levin::Error("the training part does not know this command");
 }
