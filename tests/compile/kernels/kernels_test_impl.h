@@ -36,8 +36,8 @@ class Floats {
  public:
   Floats() = default;
   explicit Floats(std::int64_t size, float value = 0, std::size_t shift = 1)
-      : size_(static_cast<std::size_t>(size)), shift_(shift), memory_(size_ + shift + 1, kCanary) {
-    std::fill_n(memory_.begin() + static_cast<std::ptrdiff_t>(shift), size_, value);
+      : size_(static_cast<std::size_t>(std::max<std::int64_t>(size, 0))), shift_(shift), memory_(size_ + shift + 1, kCanary) {
+    for (std::size_t i = 0; i < size_; i++) memory_[shift + i] = value;
   }
   float* data() { return memory_.data() + shift_; }
   const float* data() const { return memory_.data() + shift_; }

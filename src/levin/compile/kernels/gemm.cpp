@@ -357,7 +357,7 @@ HWY_INLINE void finish_line(V sum, const Line& line, Index i, std::size_t count,
     if (g.accumulate) value += *c;
     if (line.bias) value += line.bias[i * line.bias_stride];
     if (g.epilogue == Gemm::Epilogue::relu && value < 0) value = 0;
-    if (line.mask && !(line.mask[i * line.mask_stride] > 0)) value = 0;
+    if (line.mask && line.mask[i * line.mask_stride] <= 0) value = 0;
     *c = value;
   }
 }

@@ -73,16 +73,16 @@ HWY_INLINE void for_each_vector(std::int64_t begin, std::int64_t end, Whole whol
 HWY_INLINE V max_nan(V a, V b) {
   // Max gives b when the operands do not compare.
   const V larger = hn::IfThenElse(hn::Gt(a, b), a, b);
-  return hn::IfThenElse(hn::Ne(a, a), a, larger);
+  return hn::IfThenElse(hn::IsNaN(a), a, larger);
 }
 HWY_INLINE V min_nan(V a, V b) {
   const V smaller = hn::IfThenElse(hn::Lt(a, b), a, b);
-  return hn::IfThenElse(hn::Ne(a, a), a, smaller);
+  return hn::IfThenElse(hn::IsNaN(a), a, smaller);
 }
 /** max(x, 0); NaN stays NaN. */
 HWY_INLINE V relu(V x) { return hn::IfThenElse(hn::Lt(x, zero()), zero(), x); }
-/** x where mask > 0, else 0. */
-HWY_INLINE V where_positive(V mask, V x) { return hn::IfThenElseZero(hn::Gt(mask, zero()), x); }
+/** 0 where mask <= 0, else x: what ATen's threshold_backward makes of a NaN in the mask. */
+HWY_INLINE V where_positive(V mask, V x) { return hn::IfThenElse(hn::Le(mask, zero()), zero(), x); }
 
 /** The largest lane; NaN if one is. */
 HWY_INLINE float max_of_lanes_nan(V v) {
