@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <random>
 #include <thread>
+#include <utility>
 
 namespace levin::tune::detail {
 namespace {
@@ -202,11 +203,20 @@ std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& state
   ++round_trips_;
   std::vector<PgRows> out;
   std::optional<PgRefused> refused;
-  for (;;) {
+  // Each statement has one result, the sync another, and a null stands between them. libpq may lose a connection
+  // without saying so and then gives nulls, or one and the same error, without end.
+  const std::size_t most = statements.size() + 2;
+  bool ended = false;
+  for (std::size_t results = 0;;) {
     pg_result* result = pq().PQgetResult(connection_);
-    if (result == nullptr) {  // the end of one statement's results
-      if (pq().PQstatus(connection_) != CONNECTION_OK) throw lost();
+    if (result == nullptr) {
+      if (std::exchange(ended, true) || pq().PQstatus(connection_) != CONNECTION_OK) throw lost();
       continue;
+    }
+    ended = false;
+    if (++results > most) {
+      pq().PQclear(result);
+      throw lost();
     }
     const auto status = pq().PQresultStatus(result);
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
