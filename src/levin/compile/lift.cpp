@@ -33,9 +33,9 @@ bool allocates(std::string_view name) {
 
 // Operators in place that do not look at what was there.
 bool overwrites(std::string_view name) {
-  static constexpr std::array<std::string_view, 9> kNames = {
+  static constexpr std::array<std::string_view, 10> kNames = {
       "aten::zero_", "aten::fill_.Scalar", "aten::fill_.Tensor", "aten::copy_", "aten::bernoulli_.float",
-      "aten::uniform_", "aten::normal_", "aten::exponential_", "aten::random_"};
+      "aten::uniform_", "aten::normal_", "aten::exponential_", "aten::random_", "aten::rrelu_with_noise"};
   return contains(kNames, name);
 }
 

@@ -174,6 +174,8 @@ void Program::move_input(std::size_t index, const void* data) {
 void Program::run() {
   if (code_->boxed_calls == 0) return run_all();
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  // Some kernels look whether gradients are wanted, and keep for backward what the recorded ones kept.
+  const at::AutoGradMode grad_mode(true);
   run_all();
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 namespace levin::compile {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 constexpr auto kRecorder = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
 thread_local Tape* current = nullptr;
+// The tensor that the call now running changes in place. Autograd copies it first where backward needs what was there.
+thread_local const at::TensorImpl* changing = nullptr;
 
 // Answers to the host that depend on shapes and flags alone.
 bool answers_from_shapes(const std::string& name) {
@@ -43,7 +46,18 @@ void check_tensor(const at::Tensor& tensor, const std::string& name) {
   if (tensor.is_conj() || tensor.is_neg()) refuse(name + " works on a lazily conjugated or negated tensor");
 }
 
+// torch::equal on one and the same tensor, or on tensors of other shapes: nn::MultiheadAttention looks that way whether
+// its inputs are one tensor.
+bool equal_without_values(const std::string& name, const torch::jit::Stack& stack) {
+  if (name != "aten::equal") return false;
+  const at::Tensor& a = stack[stack.size() - 2].toTensor();
+  const at::Tensor& b = stack[stack.size() - 1].toTensor();
+  if (!a.defined() || !b.defined() || a.scalar_type() != b.scalar_type()) return false;
+  return a.sizes() != b.sizes() || (a.is_alias_of(b) && a.storage_offset() == b.storage_offset() && a.strides() == b.strides());
+}
+
 void check_call(const c10::OperatorHandle& op, const std::string& name, const torch::jit::Stack& stack) {
+  if (equal_without_values(name, stack)) return;
   if (has_tag(op, at::Tag::data_dependent_output) && !answers_from_shapes(name)) {
     refuse(name == "aten::_local_scalar_dense"
                ? "a value is read by the host (item(), a tensor used as a condition or as a number); keep it a tensor, "
@@ -90,14 +104,36 @@ Tape::Argument argument(Tape& tape, const c10::IValue& value, const std::string&
   return {.kind = Kind::constant, .tensors = {}, .constant = value};
 }
 
+bool copies_for_backward(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
+  return name_of(op) == "aten::clone" && stack[stack.size() - 2].toTensor().unsafeGetTensorImpl() == changing &&
+         !c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradCPU);
+}
+
+// What a call does inside is its own affair and not recorded, but for autograd's copy of what it changes.
+void call_unrecorded(const c10::OperatorHandle& op, c10::DispatchKeySet below, torch::jit::Stack* stack) {
+  const auto& arguments = op.schema().arguments();
+  const at::TensorImpl* self = nullptr;
+  if (!arguments.empty() && arguments[0].alias_info() != nullptr && arguments[0].alias_info()->isWrite()) {
+    const c10::IValue& first = (*stack)[stack->size() - arguments.size()];
+    if (first.isTensor()) self = first.toTensor().unsafeGetTensorImpl();
+  }
+  std::optional<c10::impl::ExcludeDispatchKeyGuard> off;
+  if (self == nullptr) off.emplace(kRecorder);
+  struct Restore {
+    const at::TensorImpl* before = changing;
+    ~Restore() { changing = before; }
+  } restore;
+  changing = self;
+  op.redispatchBoxed(below, stack);
+}
+
 void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   const auto below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kRecorder);
   // A composite operator is recorded as the calls it makes, unless the CPU has a kernel of its own for it.
   const bool composite = op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) &&
                          !op.hasKernelForDispatchKey(c10::DispatchKey::CPU);
   if (current == nullptr || composite) return op.redispatchBoxed(below, stack);
-
-  const c10::impl::ExcludeDispatchKeyGuard off(kRecorder);
+  if (changing != nullptr && !copies_for_backward(op, *stack)) return op.redispatchBoxed(below, stack);
   Tape& tape = *current;
   const std::string name = name_of(op);
   const auto& schema = op.schema();
@@ -107,7 +143,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
   for (std::size_t i = stack->size() - schema.arguments().size(); i < stack->size(); ++i) {
     call.arguments.push_back(argument(tape, (*stack)[i], name));
   }
-  op.redispatchBoxed(below, stack);
+  call_unrecorded(op, below, stack);
   for (std::size_t i = stack->size() - schema.returns().size(); i < stack->size(); ++i) {
     const c10::IValue& value = (*stack)[i];
     std::vector<int> numbers;
