@@ -79,8 +79,8 @@ HWY_INLINE V min_nan(V a, V b) {
   const V smaller = hn::IfThenElse(hn::Lt(a, b), a, b);
   return hn::IfThenElse(hn::IsNaN(a), a, smaller);
 }
-/** max(x, 0); NaN stays NaN. */
-HWY_INLINE V relu(V x) { return hn::IfThenElse(hn::Lt(x, zero()), zero(), x); }
+/** max(x, 0); NaN stays NaN: where operands do not compare, x86 gives the second, and Arm gives NaN. */
+HWY_INLINE V relu(V x) { return hn::Max(zero(), x); }
 /** 0 where mask <= 0, else x: what ATen's threshold_backward makes of a NaN in the mask. */
 HWY_INLINE V where_positive(V mask, V x) { return hn::IfThenElse(hn::Le(mask, zero()), zero(), x); }
 
