@@ -18,23 +18,6 @@ using Index = std::int64_t;
 
 HWY_INLINE V set_double(double value) { return set(static_cast<float>(value)); }
 
-/** Reads and writes an array at a place: whole vectors, or the `count` elements that are left. */
-template <bool whole>
-struct Place {
-  Index i;
-  std::size_t count;
-  HWY_INLINE V read(const float* p) const { return whole ? load(p + i) : load_n(p + i, count); }
-  HWY_INLINE void write(V v, float* p) const { whole ? store(v, p + i) : store_n(v, p + i, count); }
-};
-
-/** Calls update(place) for all of [begin, end). */
-template <class Update>
-HWY_INLINE void each_place(Index begin, Index end, Update update) {
-  Index i = begin;
-  for (; i + kLanesSigned <= end; i += kLanesSigned) update(Place<true>{i, kLanes});
-  if (i < end) update(Place<false>{i, static_cast<std::size_t>(end - i)});
-}
-
 /** A moving average: m + weight (g - m), from the nearer end as ATen's lerp. */
 struct Average {
   V weight, complement;

@@ -69,6 +69,25 @@ HWY_INLINE void for_each_vector(std::int64_t begin, std::int64_t end, Whole whol
   if (i < end) rest(i, static_cast<std::size_t>(end - i));
 }
 
+/** Vectors at a place of a run of elements: whole ones, or the `count` that are left at its end. */
+template <bool whole>
+struct Place {
+  std::int64_t i;
+  std::size_t count;
+  HWY_INLINE V read(const float* p) const { return whole ? load(p + i) : load_n(p + i, count); }
+  HWY_INLINE void write(V v, float* p) const { whole ? store(v, p + i) : store_n(v, p + i, count); }
+  /** Zeros behind the end. */
+  HWY_INLINE V cut(V v) const { return whole ? v : hn::IfThenElseZero(hn::FirstN(kFloats, count), v); }
+};
+
+/** Calls f(place) for all of [begin, end). */
+template <class F>
+HWY_INLINE void each_place(std::int64_t begin, std::int64_t end, F f) {
+  std::int64_t i = begin;
+  for (; i + kLanesSigned <= end; i += kLanesSigned) f(Place<true>{i, kLanes});
+  if (i < end) f(Place<false>{i, static_cast<std::size_t>(end - i)});
+}
+
 /** The larger, or NaN if one of both is: ATen's maximum. */
 HWY_INLINE V max_nan(V a, V b) {
   // Max gives b when the operands do not compare.
