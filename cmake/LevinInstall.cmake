@@ -5,7 +5,7 @@ get_property(levin_targets GLOBAL PROPERTY LEVIN_TARGETS)
 install(TARGETS ${levin_targets} EXPORT levinTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
-set(levin_folders core tune)
+set(levin_folders core tune dist)
 if(LEVIN_WITH_TORCH)
   list(APPEND levin_folders data nn optim compile train sweep)
   install(FILES src/levin/levin.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/levin)

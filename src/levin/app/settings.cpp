@@ -60,6 +60,12 @@ const std::vector<Entry>& entries() {
        kTrain},
       {{.key = "name", .help = "of the run's folder; else command and data file", .placeholder = "NAME"}, kTrain},
 
+      {{.key = "reports",
+        .fallback = "",
+        .help = "a file that gets a line of JSON after each epoch; - is standard output",
+        .placeholder = "FILE"},
+       kFit},
+
       {{.key = "data.path", .help = "the table, a CSV file", .aliases = {"data"}, .placeholder = "FILE"}, kAll},
       {{.key = "data.drop_columns",
         .type = Type::list_of_texts,
@@ -423,6 +429,50 @@ const std::vector<Entry>& entries() {
         .help = "between two saves of a running trial",
         .range = Range::above(0)},
        kTune},
+      {{.key = "tune.ray",
+        .help = "a Ray cluster's dashboard, such as http://HEAD:8265: trials run there, tune.jobs at a time",
+        .placeholder = "URL"},
+       kTune},
+      {{.key = "tune.ray_cpus",
+        .type = Type::real,
+        .fallback = 1.0,
+        .help = "processors that each worker on Ray asks for",
+        .range = Range::at_least(0)},
+       kTune},
+      {{.key = "tune.ray_gpus",
+        .type = Type::real,
+        .fallback = 0.0,
+        .help = "GPUs that each worker on Ray asks for",
+        .range = Range::at_least(0)},
+       kTune},
+      {{.key = "tune.ray_resources",
+        .type = Type::list_of_texts,
+        .fallback = List(),
+        .help = "further resources that each worker asks for",
+        .placeholder = "NAME=NUMBER,..."},
+       kTune},
+      {{.key = "tune.ray_env",
+        .type = Type::list_of_texts,
+        .fallback = List(),
+        .help = "environment variables of the workers",
+        .placeholder = "NAME=VALUE,..."},
+       kTune},
+      {{.key = "tune.ray_data",
+        .help = "where the nodes have the table; by default it is uploaded",
+        .placeholder = "FILE"},
+       kTune},
+      {{.key = "tune.ray_ca_file",
+        .fallback = "",
+        .help = "authorities that an https cluster is trusted by",
+        .placeholder = "FILE"},
+       kTune},
+      {{.key = "tune.ray_cert_file",
+        .fallback = "",
+        .help = "certificate to show an https cluster",
+        .placeholder = "FILE"},
+       kTune},
+      {{.key = "tune.ray_key_file", .fallback = "", .help = "the key of that certificate", .placeholder = "FILE"},
+       kTune},
   };
   return all;
 }
@@ -482,6 +532,7 @@ void read_fixed(const SettingsReader& reader, Settings& s) {
   reader.read("out", s.out);
   reader.read("run_dir", s.run_dir);
   reader.read("name", s.name);
+  reader.read("reports", s.reports);
 
   reader.read("data.path", s.data.path);
   reader.read("data.val_fraction", s.data.val_fraction);
@@ -524,6 +575,15 @@ void read_fixed(const SettingsReader& reader, Settings& s) {
   reader.read("tune.max_retry", s.tune.max_retry);
   reader.read("tune.checkpoint_dir", s.tune.checkpoint_dir);
   reader.read("tune.checkpoint_interval", s.tune.checkpoint_interval);
+  reader.read("tune.ray", s.tune.ray.address);
+  reader.read("tune.ray_cpus", s.tune.ray.cpus);
+  reader.read("tune.ray_gpus", s.tune.ray.gpus);
+  reader.read("tune.ray_resources", s.tune.ray.resources);
+  reader.read("tune.ray_env", s.tune.ray.environment);
+  reader.read("tune.ray_data", s.tune.ray.data);
+  reader.read("tune.ray_ca_file", s.tune.ray.ca_file);
+  reader.read("tune.ray_cert_file", s.tune.ray.cert_file);
+  reader.read("tune.ray_key_file", s.tune.ray.key_file);
 }
 
 void read_searchable(const SettingsReader& reader, Settings& s) {
@@ -658,6 +718,13 @@ std::vector<std::string> settings_without_effect(const config::Config& config) {
       continue;
     }
     out.push_back(key + " (" + config.where(key) + ") has no effect: " + on + " is " + chosen);
+  }
+  if (config.schema().find("tune.ray") != nullptr && config.get("tune.ray").is_null()) {
+    for (const auto& setting : config.schema().settings()) {
+      if (setting.key.starts_with("tune.ray_") && changed(config, setting.key)) {
+        out.push_back(setting.key + " (" + config.where(setting.key) + ") has no effect: tune.ray is not set");
+      }
+    }
   }
   if (config.schema().find("model.widths") != nullptr && !config.get("model.widths").is_null()) {
     for (const char* key : {"model.layers", "model.width"}) {

@@ -101,6 +101,19 @@ struct TrainerSettings {
   friend bool operator==(const TrainerSettings&, const TrainerSettings&) = default;
 };
 
+/** Where `levin tune` finds a Ray cluster, and what its workers ask for there. */
+struct RaySettings {
+  std::optional<std::string> address;  ///< of the dashboard; none: trials run in this process
+  double cpus = 1;                     ///< of each worker
+  double gpus = 0;
+  std::vector<std::string> resources;    ///< NAME=NUMBER
+  std::vector<std::string> environment;  ///< NAME=VALUE
+  std::optional<std::string> data;       ///< where nodes have the table; none: it is uploaded
+  std::string ca_file, cert_file, key_file;
+
+  friend bool operator==(const RaySettings&, const RaySettings&) = default;
+};
+
 struct TuneSettings {
   std::optional<std::int64_t> trials;  ///< none: until the timeout
   std::optional<double> timeout;       ///< seconds; 60 when neither a number of trials nor a timeout was set
@@ -118,6 +131,7 @@ struct TuneSettings {
   std::int64_t max_retry = 1;                ///< how often a trial whose process died is run again
   std::optional<std::string> checkpoint_dir;  ///< none: beside the storage's file
   double checkpoint_interval = 30;            ///< seconds between two checkpoints of a running trial
+  RaySettings ray;
 
   friend bool operator==(const TuneSettings&, const TuneSettings&) = default;
 };
@@ -131,6 +145,7 @@ struct Settings {
   std::string out;      ///< predict
   std::string run_dir;  ///< fit, tune
   std::string name;     ///< of the run, "" for none
+  std::string reports;  ///< fit: a file, "-" for standard output, "" for none
   DataSettings data;
   ModelSettings model;
   OptimizerSettings optimizer;

@@ -1,5 +1,6 @@
 // levin fit: train one model on a table.
 #include <levin/app/engine/commands.h>
+#include <levin/app/engine/epoch_reports.h>
 #include <levin/app/engine/model_file.h>
 #include <levin/core/console.h>
 #include <levin/core/text_table.h>
@@ -10,6 +11,7 @@
 #include <levin/train/loggers/csv_logger.h>
 
 #include <iostream>
+#include <optional>
 
 namespace levin::app {
 
@@ -35,6 +37,8 @@ int run_fit(const Request& request) {
     options.callbacks.push_back(
         EarlyStopping({.monitor = monitor, .patience = settings.trainer.early_stopping_patience, .verbose = true}));
   }
+  std::optional<EpochReports> reports;
+  if (!settings.reports.empty()) options.callbacks.push_back(reports.emplace(settings.reports, monitor));
   console::info(std::string(name_of(data->problem)) + " of \"" + settings.target + "\" on " +
                 std::to_string(data->train.size()) + " rows, " +
                 std::to_string(data->preprocessor.feature_names().size()) + " inputs");
@@ -43,6 +47,8 @@ int run_fit(const Request& request) {
 
   if (trainer.interrupted()) console::info("go on with --ckpt_path " + shell_word(trainer.interrupted_checkpoint()));
   if (best->best_model_path().empty()) return trainer.interrupted() ? kInterrupted : 0;
+
+  if (reports) (*reports)->finish(best->best_model_score());
 
   // The best epoch's weights, on the rows that no choice was made on.
   TextTable results({"metric", "validation", "test"});

@@ -1,6 +1,7 @@
 // levin tune: search the settings of a training, and compare the best with the untuned default and a linear model.
 #include <levin/app/engine/commands.h>
 #include <levin/app/engine/model_file.h>
+#include <levin/app/engine/ray_search.h>
 #include <levin/app/engine/tabular_search.h>
 #include <levin/app/search.h>
 #include <levin/app/study_options.h>
@@ -52,6 +53,21 @@ Map linear(Map config) {
   return config;
 }
 
+// The storage's URL; with a path that means the same in every folder where others use it, too.
+std::string shared_url(const std::string& given, const Settings& fixed) {
+  std::string url = storage_url(given, false);
+  if (!fixed.tune.ray.address) return url;
+  for (const std::string scheme : {"sqlite:///", "journal:///"}) {
+    if (!url.starts_with(scheme)) continue;
+    url = scheme + std::filesystem::absolute(url.substr(scheme.size())).lexically_normal().string();
+    if (scheme == "sqlite:///") {
+      console::warning("an SQLite file serves the nodes of a cluster only where they are one machine: "
+                       "elsewhere give --tune.storage a PostgreSQL server, or a journal on a shared file system");
+    }
+  }
+  return url;
+}
+
 // For `levin worker`, which knows the study alone.
 void describe_for_others(tune::Study& study, Map config, const std::string& data) {
   set_nested(config, "data.path", std::filesystem::absolute(data).lexically_normal().string());
@@ -76,8 +92,9 @@ int run_tune(const Request& request) {
   const Map config = with_distributions(search.base(), search.searched());
   const Goal& goal = search.goal();
 
+  if (fixed.tune.ray.address) check_ray(fixed);
   const std::string folder = make_run_folder(request, fixed, config);
-  const std::string storage = storage_url(fixed.tune.storage.value_or("sqlite:///" + folder + "/study.db"), false);
+  const std::string storage = shared_url(fixed.tune.storage.value_or("sqlite:///" + folder + "/study.db"), fixed);
   const std::string study_name =
       fixed.tune.study_name.value_or(fixed.name.empty() ? "tune-" + stem(fixed.data.path) : fixed.name);
   auto study = search.open_study(storage, study_name, "");
@@ -113,15 +130,20 @@ int run_tune(const Request& request) {
     best_path = path;
   };
 
-  const auto finished_before = count_finished(study.snapshot());
-  work_on(study,
-          {.until = fixed.tune.trials ? std::optional(finished_before + *fixed.tune.trials) : std::nullopt,
-           .timeout = fixed.tune.timeout,
-           .n_jobs = fixed.tune.jobs,
-           .show_table = fixed.trainer.enable_progress_bar},
-          [&](tune::Trial& trial, std::size_t slot) {
-            return search.run(trial, device_of(fixed.tune.devices, slot), keep_if_best);
-          });
+  std::optional<std::int64_t> until;
+  if (fixed.tune.trials) until = count_finished(study.snapshot()) + *fixed.tune.trials;
+  if (fixed.tune.ray.address) {
+    work_on_ray(study, search, storage, until, request.executable);
+  } else {
+    work_on(study,
+            {.until = until,
+             .timeout = fixed.tune.timeout,
+             .n_jobs = fixed.tune.jobs,
+             .show_table = fixed.trainer.enable_progress_bar},
+            [&](tune::Trial& trial, std::size_t slot) {
+              return search.run(trial, device_of(fixed.tune.devices, slot), keep_if_best);
+            });
+  }
 
   const auto trials = study.trials();
   std::map<tune::TrialState, std::size_t> counts;
