@@ -12,7 +12,7 @@ if(LEVIN_WITH_TORCH)
 endif()
 foreach(folder IN LISTS levin_folders)
   install(DIRECTORY src/levin/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/levin
-          FILES_MATCHING PATTERN "*.h" PATTERN "*_impl.h" EXCLUDE)
+          FILES_MATCHING PATTERN "*.h" PATTERN "*_impl.h" EXCLUDE PATTERN "*-inl.h" EXCLUDE)
 endforeach()
 
 set(levin_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/levin)

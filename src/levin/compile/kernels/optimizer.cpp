@@ -7,7 +7,7 @@
 #define HWY_TARGET_INCLUDE "levin/compile/kernels/optimizer.cpp"
 #include <hwy/foreach_target.h>
 
-#include <levin/compile/kernels/dispatch.h>
+#include <levin/compile/kernels/dispatch_impl.h>
 #include <levin/compile/kernels/math-inl.h>
 
 HWY_BEFORE_NAMESPACE();

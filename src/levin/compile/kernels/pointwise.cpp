@@ -1,6 +1,6 @@
 #include <levin/compile/kernels/pointwise.h>
 
-#include <levin/compile/kernels/pointwise_ops.h>
+#include <levin/compile/kernels/pointwise_ops_impl.h>
 #include <levin/core/error.h>
 
 #include <algorithm>

@@ -1,11 +1,11 @@
 // Activations and losses that need elementary functions, by ATen's formulas.
-#include <levin/compile/kernels/pointwise_ops.h>
+#include <levin/compile/kernels/pointwise_ops_impl.h>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "levin/compile/kernels/pointwise_activations.cpp"
 #include <hwy/foreach_target.h>
 
-#include <levin/compile/kernels/dispatch.h>
+#include <levin/compile/kernels/dispatch_impl.h>
 #include <levin/compile/kernels/pointwise_loop-inl.h>
 
 HWY_BEFORE_NAMESPACE();

@@ -7,7 +7,7 @@
 #endif
 
 #include <levin/compile/kernels/math-inl.h>
-#include <levin/compile/kernels/pointwise_ops.h>
+#include <levin/compile/kernels/pointwise_ops_impl.h>
 
 #include <cstring>
 

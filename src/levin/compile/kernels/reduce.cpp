@@ -7,7 +7,7 @@
 #define HWY_TARGET_INCLUDE "levin/compile/kernels/reduce.cpp"
 #include <hwy/foreach_target.h>
 
-#include <levin/compile/kernels/dispatch.h>
+#include <levin/compile/kernels/dispatch_impl.h>
 #include <levin/compile/kernels/simd-inl.h>
 
 HWY_BEFORE_NAMESPACE();
