@@ -17,6 +17,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 import optuna  # noqa: E402
+from lcbench.surrogate import surrogate  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.simplefilter("ignore")
@@ -84,13 +85,26 @@ def branin_disk(t):
     return branin_at(x, y)
 
 
+def lcbench(task):
+    """The validation error in per cent after 52 epochs."""
+    def objective(t):
+        batch_size, learning_rate = t.suggest_int("batch_size", 16, 512, log=True), t.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+        momentum, weight_decay = t.suggest_float("momentum", 0.1, 0.99), t.suggest_float("weight_decay", 1e-5, 1e-1)
+        num_layers, max_units = t.suggest_int("num_layers", 1, 5), t.suggest_int("max_units", 64, 1024, log=True)
+        max_dropout = t.suggest_float("max_dropout", 0, 1)
+        return 100 - float(surrogate(task, [52, batch_size, learning_rate, momentum, weight_decay, num_layers, max_units, max_dropout])[1])
+    return objective
+
+
 FUNCTIONS = {f.__name__: f for f in (branin, hartmann6, ackley5, rosenbrock4, levy10, mixed, gardner, branin_disk)}
+FUNCTIONS |= {f"lcbench_{task}": lcbench(task) for task in ("3945", "7593", "34539", "126026", "189906")}
 METHODS = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "qmc": lambda seed: optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
     "tpe_univariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False),
     "cma": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False),
 }
 
@@ -106,8 +120,9 @@ def main():
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--functions", default=",".join(FUNCTIONS))
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--file", type=pathlib.Path, default=FILE, help="where values are read from and kept")
     options = parser.parse_args()
-    results = json.loads(FILE.read_text()) if FILE.exists() else {"values": {}, "seconds": {}}
+    results = json.loads(options.file.read_text()) if options.file.exists() else {"values": {}, "seconds": {}}
     results["made_with"] = {"optuna": optuna.__version__, "numpy": np.__version__}
     for method in options.methods.split(","):
         for function in options.functions.split(","):
@@ -121,7 +136,7 @@ def main():
                 study.optimize(FUNCTIONS[function], n_trials=50)
                 values["100"].append(best_feasible(study))
                 results["seconds"].setdefault(key, []).append(time.perf_counter() - start)
-                FILE.write_text(json.dumps(results, indent=1) + "\n")
+                options.file.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

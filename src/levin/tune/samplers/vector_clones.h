@@ -1,7 +1,6 @@
 // How loops for vector instructions are compiled. For .cpp files of this folder alone: it changes their optimisation.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 // One build serves all x86-64 processors: the loader picks the version. The sanitizers start too late for that. AVX2
@@ -45,7 +44,8 @@ namespace levin::tune::detail {
   p = p * r + 0.5;
   p = p * r + 1.0;
   p = p * r + 1.0;
-  return p * std::bit_cast<double>((std::bit_cast<std::uint64_t>(t) + 1023) << 52);
+  // The builtin, since std::bit_cast stays a call in functions with a target of their own.
+  return p * __builtin_bit_cast(double, (__builtin_bit_cast(std::uint64_t, t) + 1023) << 52);
 }
 
 }  // namespace levin::tune::detail
