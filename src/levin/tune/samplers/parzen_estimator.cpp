@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numbers>
 
@@ -34,28 +35,27 @@ ParzenColumn::ParzenColumn(const Distribution& distribution) : distribution_(dis
 
 void ParzenColumn::set_distribution(const Distribution& distribution) {
   distribution_ = distribution;
-  if (distribution.is_categorical()) return;
+  categorical_ = distribution.is_categorical();
+  if (categorical_) return;
+  log_ = distribution.log();
+  half_step_ = distribution.step() / 2;
   double low = distribution.low() - distribution.step() / 2, high = distribution.high() + distribution.step() / 2;
   if (distribution.log()) low = std::log(low), high = std::log(high);
   if (low == low_ && high == high_) return;
   low_ = low, high_ = high;
   std::fill(sigma_.begin(), sigma_.end(), nan);  // kernels are truncated at the ends: none is valid any more
+  fitted_ = false;
 }
 
 double ParzenColumn::to_kernel_space(double internal) const {
-  return distribution_.log() ? std::log(internal) : internal;
+  return log_ ? std::log(internal) : internal;
 }
 
 void ParzenColumn::push(double internal) {
-  const auto slot = static_cast<std::uint32_t>(size());
   const double center = to_kernel_space(internal);
   push_absent();
   present_.back() = 1;
   center_.back() = center;
-  if (distribution_.is_categorical()) return;
-  const auto at = std::upper_bound(order_.begin(), order_.end(), center,
-                                   [&](double c, std::uint32_t other) { return c < center_[other]; });
-  order_.insert(at, slot);
 }
 
 void ParzenColumn::push_absent() {
@@ -76,10 +76,82 @@ void ParzenColumn::truncate(std::size_t n) {
   group_.resize(n);
 }
 
-// Kernels of the slots in use. Slots from `n_sorted` on (extra observations) are not in `order_`, and `prior` is the
-// slot of the prior.
-void ParzenColumn::fit(std::span<const std::uint8_t> used, std::size_t n_sorted, std::size_t n_used,
-                       std::size_t prior) {
+void ParzenColumn::set_kernel(std::size_t slot, double sigma) {
+  const bool stepped = distribution_.step() != 0;
+  if (sigma_[slot] != sigma) {
+    const double c = center_[slot];
+    sigma_[slot] = sigma;
+    inverse_sigma_[slot] = 1 / sigma;
+    norm_[slot] = -log_normal_mass((low_ - c) / sigma, (high_ - c) / sigma);
+    if (!stepped) norm_[slot] -= std::log(sigma) + half_log_2pi;
+  }
+  if (stepped) {
+    const std::pair kernel(center_[slot], sigma);
+    if (groups_.empty() || groups_.back() != kernel) groups_.push_back(kernel);
+    group_[slot] = static_cast<std::uint32_t>(groups_.size() - 1);
+  }
+}
+
+// A kernel reaches to the farther of its neighbours.
+void ParzenColumn::fit_kernel(std::span<const Kernel> sorted, std::size_t i) {
+  const std::size_t n = sorted.size();
+  double left = sorted[i].center - (i == 0 ? low_ : sorted[i - 1].center);
+  double right = (i + 1 == n ? high_ : sorted[i + 1].center) - sorted[i].center;
+  // With two or more observations the outermost ones do not look at the ends of the domain.
+  if (n >= 2 && i == 0) left = right;
+  if (n >= 2 && i + 1 == n) right = left;
+  set_kernel(sorted[i].slot, std::clamp(std::max(left, right), narrowest_, high_ - low_));
+}
+
+// Brings `members_` up to date and notes in `changed_` where. Returns false when so much is new that they were
+// gathered afresh.
+bool ParzenColumn::update_members(std::span<const std::uint8_t> used, std::size_t n_kept) {
+  constexpr std::size_t many = 16;
+  const auto wanted = [&](std::size_t slot) { return static_cast<std::uint8_t>(used[slot] & present_[slot]); };
+  is_member_.resize(n_kept, 0);
+  std::vector<std::uint32_t> different;
+  constexpr std::size_t block = sizeof(std::uint64_t);  // slots that are compared at once
+  for (std::size_t first = 0; first < n_kept && different.size() <= many; first += block) {
+    const std::size_t last = std::min(first + block, n_kept);
+    if (last - first == block) {
+      std::uint64_t use = 0, have = 0, was = 0;
+      std::memcpy(&use, &used[first], block);
+      std::memcpy(&have, &present_[first], block);
+      std::memcpy(&was, &is_member_[first], block);
+      if ((use & have) == was) continue;
+    }
+    for (std::size_t slot = first; slot < last; ++slot) {
+      if (wanted(slot) != is_member_[slot]) different.push_back(static_cast<std::uint32_t>(slot));
+    }
+  }
+  changed_.clear();
+  if (different.size() > many) {
+    members_.clear();
+    for (std::size_t slot = 0; slot < n_kept; ++slot) {
+      is_member_[slot] = wanted(slot);
+      if (is_member_[slot]) members_.push_back({center_[slot], static_cast<std::uint32_t>(slot)});
+    }
+    std::sort(members_.begin(), members_.end());
+    return false;
+  }
+  for (const auto slot : different) {
+    const Kernel kernel{center_[slot], slot};
+    const auto at = std::lower_bound(members_.begin(), members_.end(), kernel);
+    if (is_member_[slot]) {
+      members_.erase(at);
+    } else {
+      members_.insert(at, kernel);
+    }
+    is_member_[slot] ^= 1;
+    changed_.push_back(kernel.center);
+  }
+  return true;
+}
+
+// Kernels of the slots in use. Slots from `n_kept` on (extra observations) are there for this fit alone, and `prior` is
+// the slot of the prior. From one fit to the next few observations come or go, and a kernel depends on its neighbours
+// alone, so mostly a few kernels are computed.
+void ParzenColumn::fit(std::span<const std::uint8_t> used, std::size_t n_kept, std::size_t n_used, std::size_t prior) {
   if (distribution_.is_categorical()) {
     const double base = 1.0 / static_cast<double>(n_used + 1);
     const double total = 1 + base * static_cast<double>(distribution_.size());
@@ -87,52 +159,45 @@ void ParzenColumn::fit(std::span<const std::uint8_t> used, std::size_t n_sorted,
     log_miss_ = std::log(base / total);
     return;
   }
-  auto& sorted = scratch_;
-  sorted.clear();
-  for (const auto slot : order_) {
-    if (used[slot]) sorted.emplace_back(center_[slot], slot);
-  }
-  const auto middle = static_cast<std::ptrdiff_t>(sorted.size());
-  for (std::size_t slot = n_sorted; slot < prior; ++slot) {
-    if (used[slot]) sorted.emplace_back(center_[slot], static_cast<std::uint32_t>(slot));
-  }
-  if (std::cmp_less(middle, sorted.size())) {
-    std::sort(sorted.begin() + middle, sorted.end());
-    std::inplace_merge(sorted.begin(), sorted.begin() + middle, sorted.end());
-  }
-
-  const std::size_t n = sorted.size();
-  const double width = high_ - low_;
-  const double narrowest = width / std::min(100.0, 2.0 + static_cast<double>(n));
   const bool stepped = distribution_.step() != 0;
-  if (stepped) {
-    std::fill(group_.begin(), group_.end(), 0);
-    groups_.clear();
-  }
-  const auto set = [&](std::size_t slot, double sigma) {
-    if (sigma_[slot] != sigma) {
-      const double c = center_[slot];
-      sigma_[slot] = sigma;
-      inverse_sigma_[slot] = 1 / sigma;
-      norm_[slot] = -log_normal_mass((low_ - c) / sigma, (high_ - c) / sigma);
-      if (!stepped) norm_[slot] -= std::log(sigma) + half_log_2pi;
+  const double width = high_ - low_;
+  const bool few_changes = update_members(used, n_kept);
+  std::span<const Kernel> sorted = members_;
+  if (n_kept < prior) {
+    scratch_.clear();
+    for (std::size_t slot = n_kept; slot < prior; ++slot) {
+      if (used[slot]) scratch_.push_back({center_[slot], static_cast<std::uint32_t>(slot)});
     }
+    std::sort(scratch_.begin(), scratch_.end());
+    const auto middle = static_cast<std::ptrdiff_t>(scratch_.size());
+    scratch_.insert(scratch_.end(), members_.begin(), members_.end());
+    std::inplace_merge(scratch_.begin(), scratch_.begin() + middle, scratch_.end());
+    sorted = scratch_;
+  }
+  const std::size_t n = sorted.size();
+  const double narrowest = width / std::min(100.0, 2.0 + static_cast<double>(n));
+  const bool same_rule = fitted_ && narrowest == narrowest_;
+  narrowest_ = narrowest;
+  if (few_changes && same_rule && !stepped && n == members_.size()) {
+    for (const double center : changed_) {
+      // All that stand at the center, and their neighbours on both sides.
+      const auto before = [](const Kernel& kernel, double c) { return kernel.center < c; };
+      const auto after = [](double c, const Kernel& kernel) { return c < kernel.center; };
+      auto first = static_cast<std::size_t>(std::lower_bound(sorted.begin(), sorted.end(), center, before) - sorted.begin());
+      const auto last = static_cast<std::size_t>(std::upper_bound(sorted.begin(), sorted.end(), center, after) - sorted.begin());
+      first -= first > 0;
+      for (std::size_t i = first; i < std::min(last + 1, n); ++i) fit_kernel(sorted, i);
+    }
+  } else {
     if (stepped) {
-      const std::pair kernel(center_[slot], sigma);
-      if (groups_.empty() || groups_.back() != kernel) groups_.push_back(kernel);
-      group_[slot] = static_cast<std::uint32_t>(groups_.size() - 1);
+      std::fill(group_.begin(), group_.end(), 0);
+      groups_.clear();
     }
-  };
-  for (std::size_t i = 0; i < n; ++i) {
-    double left = sorted[i].first - (i == 0 ? low_ : sorted[i - 1].first);
-    double right = (i + 1 == n ? high_ : sorted[i + 1].first) - sorted[i].first;
-    // With two or more observations the outermost ones do not look at the ends of the domain.
-    if (n >= 2 && i == 0) left = right;
-    if (n >= 2 && i + 1 == n) right = left;
-    set(sorted[i].second, std::clamp(std::max(left, right), narrowest, width));
+    for (std::size_t i = 0; i < n; ++i) fit_kernel(sorted, i);
   }
+  fitted_ = n == members_.size();
   center_[prior] = 0.5 * (low_ + high_);
-  set(prior, width);
+  set_kernel(prior, width);
 }
 
 ParzenEstimator::ParzenEstimator(const SearchSpace& space, const std::vector<std::vector<double>>& observations,
@@ -145,6 +210,11 @@ ParzenEstimator::ParzenEstimator(const SearchSpace& space, const std::vector<std
   if (weights.empty()) weights = parzen_weights(observations.empty() ? 0 : observations.front().size());
   n_kept_ = weights.size();
   fit(weights);
+  for (const ParzenColumn& column : own_) {
+    auto& kernels = own_kernels_.emplace_back();
+    if (column.distribution_.is_categorical()) continue;
+    for (std::size_t k = 0; k < column.size(); ++k) kernels.push_back(truncated(column, k));
+  }
 }
 
 ParzenEstimator::ParzenEstimator(std::vector<ParzenColumn*> columns, std::span<const double> weights,
@@ -196,6 +266,12 @@ ParzenEstimator::~ParzenEstimator() {
   for (ParzenColumn* column : columns_) column->truncate(n_kept_);
 }
 
+// The standardised variable of a numeric column's kernel.
+TruncatedNormal ParzenEstimator::truncated(const ParzenColumn& column, std::size_t slot) const {
+  const double center = column.center_[slot], sigma = column.sigma_[slot];
+  return {(column.low_ - center) / sigma, (column.high_ - center) / sigma};
+}
+
 std::vector<std::vector<double>> ParzenEstimator::sample(Rng& rng, std::size_t n) const {
   std::vector<std::vector<double>> out(columns_.size(), std::vector<double>(n));
   std::vector<double> cumulative(weights_.size());
@@ -223,8 +299,8 @@ std::vector<std::vector<double>> ParzenEstimator::sample(Rng& rng, std::size_t n
         continue;
       }
       const double center = column.center_[k], sigma = column.sigma_[k];
-      double x = center +
-                 sigma * truncated_normal_quantile(q, (column.low_ - center) / sigma, (column.high_ - center) / sigma);
+      const double z = own_.empty() ? truncated(column, k).quantile(q) : own_kernels_[i][k].quantile(q);
+      double x = center + sigma * z;
       if (d.log()) x = std::exp(x);
       if (d.step() != 0) x = d.low() + std::nearbyint((x - d.low()) / d.step()) * d.step();
       out[i][j] = std::clamp(x, d.low(), d.high());
@@ -233,87 +309,110 @@ std::vector<std::vector<double>> ParzenEstimator::sample(Rng& rng, std::size_t n
   return out;
 }
 
+// What a kernel adds to its log density at `x` (`transformed` in kernel space), beside its part of `base_`.
+double ParzenEstimator::log_kernel(const ParzenColumn& column, std::size_t slot, double x, double transformed) const {
+  const double c = column.center_[slot];
+  if (column.categorical_) return c == x ? column.log_hit_ : column.log_miss_;
+  if (const double half = column.half_step_; half != 0) {
+    const double s = column.sigma_[slot];
+    return log_normal_mass((column.to_kernel_space(x - half) - c) / s, (column.to_kernel_space(x + half) - c) / s);
+  }
+  const double z = (transformed - c) * column.inverse_sigma_[slot];
+  return -0.5 * z * z;
+}
+
 // A kernel's log density only falls from parameter to parameter, since its maximum is in `base_`. So kernels that have
-// fallen so far below the prior that a double's sum does not see them are left out of the parameters that remain.
+// fallen so far below one that is known to the end that a double's sum does not see them are left out of the parameters
+// that remain.
 std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<double>>& points) const {
   constexpr std::size_t width = 4;         // points that share one pass over the kernels
-  constexpr std::size_t between = 4;       // parameters after which to look who is left
+  constexpr std::size_t few = 32;          // kernels among which it is not worth looking
   constexpr double invisible = 36.8 + 14;  // 2^-53, shared by a million kernels
   const std::size_t n_points = points.empty() ? 0 : points.front().size();
-  const std::size_t n_kernels = base_.size(), prior = n_kernels - 1;
+  const std::size_t n_kernels = base_.size();
   std::vector<double> out(n_points);
   std::array<std::vector<double>, width> acc;
-  std::vector<double> by_group;
+  std::vector<std::array<double, width>> transformed(columns_.size());  // points of continuous columns in kernel space
+  std::vector<double> by_group, excess;
   std::vector<std::uint32_t> left;
   for (std::size_t first = 0; first < n_points; first += width) {
     const std::size_t count = std::min(width, n_points - first);
     for (auto& sums : acc) sums = base_;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      if (columns_[i]->categorical_ || columns_[i]->half_step_ != 0) continue;
+      for (std::size_t j = 0; j < width; ++j) {
+        transformed[i][j] = columns_[i]->to_kernel_space(points[i][first + std::min(j, count - 1)]);
+      }
+    }
     const auto group_masses = [&](const ParzenColumn& column, double x) {
-      const double half = column.distribution_.step() / 2;
+      const double half = column.half_step_;
       const double below = column.to_kernel_space(x - half), above = column.to_kernel_space(x + half);
       by_group.clear();
       for (const auto& [center, sigma] : column.groups_) {
         by_group.push_back(log_normal_mass((below - center) / sigma, (above - center) / sigma));
       }
     };
-    // What the prior alone comes to, a lower bound of each point's density.
+    // What a kernel must exceed to be seen: what the prior comes to in the end, or another that leads so far.
     std::array<double, width> floor_of{};
+    const auto raise_floor = [&](std::size_t slot, std::size_t j) {
+      double total = base_[slot] - invisible;
+      for (std::size_t i = 0; i < columns_.size(); ++i) total += log_kernel(*columns_[i], slot, points[i][first + j], transformed[i][j]);
+      floor_of[j] = std::max(floor_of[j], total);
+    };
+    floor_of.fill(std::numeric_limits<double>::infinity());
     for (std::size_t j = 0; j < count; ++j) {
-      floor_of[j] = base_[prior] - invisible;
-      for (std::size_t i = 0; i < columns_.size(); ++i) {
-        const ParzenColumn& column = *columns_[i];
-        const double x = points[i][first + j];
-        if (column.distribution_.is_categorical()) {
-          floor_of[j] += column.log_miss_;
-        } else if (column.distribution_.step() != 0) {
-          const double half = column.distribution_.step() / 2, c = column.center_[prior], s = column.sigma_[prior];
-          floor_of[j] +=
-              log_normal_mass((column.to_kernel_space(x - half) - c) / s, (column.to_kernel_space(x + half) - c) / s);
-        } else {
-          const double z = (column.to_kernel_space(x) - column.center_[prior]) * column.inverse_sigma_[prior];
-          floor_of[j] -= 0.5 * z * z;
-        }
-      }
+      floor_of[j] = -std::numeric_limits<double>::infinity();
+      raise_floor(n_kernels - 1, j);
     }
 
     bool all = true;  // whether all kernels take part, or those in `left`
+    std::size_t n = n_kernels, looks = 0;
+    const auto drop_invisible = [&] {
+      for (std::size_t j = 0; j < (looks++ < 2 ? count : 0); ++j) {
+        const auto end = acc[j].begin() + static_cast<std::ptrdiff_t>(n);
+        const auto top = std::find(acc[j].begin(), end, detail::maximum(acc[j].data(), n));
+        const auto at = static_cast<std::size_t>(top - acc[j].begin());
+        if (top != end) raise_floor(all ? at : left[at], j);
+      }
+      excess.resize(n);
+      const std::size_t kept = detail::excess_over_floors(excess.data(), acc[0].data(), acc[1].data(), acc[2].data(),
+                                                          acc[3].data(), floor_of.data(), n);
+      if (all && 3 * kept > n) return;
+      if (all) left.resize(n);
+      std::size_t to = 0;
+      for (std::size_t at = 0; at < n; ++at) {
+        if (!(excess[at] > 0)) continue;
+        left[to] = all ? static_cast<std::uint32_t>(at) : left[at];
+        for (auto& sums : acc) sums[to] = sums[at];
+        ++to;
+      }
+      all = false;
+      n = kept;
+    };
+    std::size_t next_look = 4;  // the parameter before which to look who is left; each look is worth more columns
     for (std::size_t i = 0; i < columns_.size(); ++i) {
       const ParzenColumn& column = *columns_[i];
-      const Distribution& d = column.distribution_;
-      if (all && i > 0 && i % between == 0) {
-        left.clear();
-        for (std::size_t k = 0; k < n_kernels; ++k) {
-          bool visible = false;
-          for (std::size_t j = 0; j < count; ++j) visible = visible || acc[j][k] > floor_of[j];
-          if (visible) left.push_back(static_cast<std::uint32_t>(k));
-        }
-        all = 3 * left.size() > n_kernels;
-        if (!all) {
-          for (auto& sums : acc) {
-            for (std::size_t at = 0; at < left.size(); ++at) sums[at] = sums[left[at]];
-          }
-        }
+      if (i == next_look && n > few) {
+        drop_invisible();
+        next_look += all ? 2 : 4;
       }
-      const std::size_t n = all ? n_kernels : left.size();
       const auto kernel = [&](std::size_t at) { return all ? at : left[at]; };
-      if (d.is_categorical()) {
+      if (column.categorical_) {
         for (std::size_t j = 0; j < count; ++j) {
           const double x = points[i][first + j];
           for (std::size_t at = 0; at < n; ++at) {
             acc[j][at] += column.center_[kernel(at)] == x ? column.log_hit_ : column.log_miss_;
           }
         }
-      } else if (d.step() != 0) {
+      } else if (column.half_step_ != 0) {
         for (std::size_t j = 0; j < count; ++j) {
           if (j == 0 || points[i][first + j] != points[i][first + j - 1]) group_masses(column, points[i][first + j]);
           for (std::size_t at = 0; at < n; ++at) acc[j][at] += by_group[column.group_[kernel(at)]];
         }
       } else {
-        double x[width];
-        for (std::size_t j = 0; j < width; ++j)
-          x[j] = column.to_kernel_space(points[i][first + std::min(j, count - 1)]);
+        const auto& x = transformed[i];
         if (all) {
-          detail::subtract_half_squares(acc[0].data(), acc[1].data(), acc[2].data(), acc[3].data(), x,
+          detail::subtract_half_squares(acc[0].data(), acc[1].data(), acc[2].data(), acc[3].data(), x.data(),
                                         column.center_.data(), column.inverse_sigma_.data(), n_kernels);
         } else {
           for (std::size_t at = 0; at < n; ++at) {
@@ -323,7 +422,6 @@ std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<doubl
         }
       }
     }
-    const std::size_t n = all ? n_kernels : left.size();
     for (std::size_t j = 0; j < count; ++j) out[first + j] = detail::log_sum_exp(acc[j].data(), n);
   }
   return out;

@@ -3,8 +3,10 @@
 
 #include <levin/core/export.h>
 #include <levin/core/rng.h>
+#include <levin/tune/samplers/truncated_normal.h>
 #include <levin/tune/space.h>
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,26 +37,42 @@ class LEVIN_API ParzenColumn {
   /** Appends a slot without an observation. */
   void push_absent();
   bool has(std::size_t slot) const { return present_[slot] != 0; }
+  /** By slot: 1 where there is an observation, else 0. */
+  std::span<const std::uint8_t> present() const { return present_; }
   double center(std::size_t slot) const { return center_[slot]; }
   double sigma(std::size_t slot) const { return sigma_[slot]; }
 
  private:
   friend class ParzenEstimator;
+  struct Kernel {
+    double center;
+    std::uint32_t slot;
+    auto operator<=>(const Kernel&) const = default;
+  };
 
   double to_kernel_space(double internal) const;
   void truncate(std::size_t n);
-  void fit(std::span<const std::uint8_t> used, std::size_t n_sorted, std::size_t n_used, std::size_t prior);
+  void fit(std::span<const std::uint8_t> used, std::size_t n_kept, std::size_t n_used, std::size_t prior);
+  bool update_members(std::span<const std::uint8_t> used, std::size_t n_kept);
+  void fit_kernel(std::span<const Kernel> sorted, std::size_t i);
+  void set_kernel(std::size_t slot, double sigma);
 
   Distribution distribution_;
+  bool categorical_ = false, log_ = false;
+  double half_step_ = 0;
   double low_ = 0, high_ = 0;  // the ends of the domain in kernel space, widened by half a step
   std::vector<std::uint8_t> present_;
   std::vector<double> center_, sigma_, inverse_sigma_;
   std::vector<double> norm_;                       // log of what the kernel's exponential is multiplied by
-  std::vector<std::uint32_t> order_;               // slots with an observation by center, ties by slot
+  std::vector<Kernel> members_;                    // the kept slots that the last fit used, sorted
+  std::vector<std::uint8_t> is_member_;            // the same by slot
+  std::vector<double> changed_;                    // centers that came or went since the fit before
+  double narrowest_ = 0;                           // the smallest bandwidth of the last fit
+  bool fitted_ = false;                            // whether kernels of members are those of members alone
   std::vector<std::uint32_t> group_;               // stepped ranges: slots with the same kernel
   std::vector<std::pair<double, double>> groups_;  // stepped ranges: center and sigma of each group
   double log_hit_ = 0, log_miss_ = 0;  // categorical: log probability of the observed and of any other choice
-  std::vector<std::pair<double, std::uint32_t>> scratch_;
+  std::vector<Kernel> scratch_;
 };
 
 /**
@@ -92,8 +110,11 @@ class LEVIN_API ParzenEstimator {
 
  private:
   void fit(std::span<const double> weights);
+  TruncatedNormal truncated(const ParzenColumn& column, std::size_t slot) const;
+  double log_kernel(const ParzenColumn& column, std::size_t slot, double x, double transformed) const;
 
   std::vector<ParzenColumn> own_;
+  std::vector<std::vector<TruncatedNormal>> own_kernels_;  // by column of `own_` and slot; empty for choices
   std::vector<ParzenColumn*> columns_;
   std::size_t n_kept_ = 0;  // slots that stay in the columns
   std::vector<double> weights_;

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cmath>
 #include <list>
+#include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 
 namespace levin::tune {
@@ -37,7 +39,7 @@ class TPESampler::Impl {
   SearchSpace relative_space(StudyView& study) {
     if (!multivariate(study)) return {};
     const std::lock_guard lock(mutex_);
-    TrialTable& table = table_of(study);
+    TrialTable& table = state_of(study).table;
     SearchSpace out;
     const auto take = [&](const SearchSpace& space) {
       for (const auto& [name, distribution] : space) {
@@ -55,7 +57,8 @@ class TPESampler::Impl {
   Map sample_relative(StudyView& study, const FrozenTrial& trial, const SearchSpace& space) {
     if (space.empty()) return {};
     const std::lock_guard lock(mutex_);
-    TrialTable& table = table_of(study);
+    State& state = state_of(study);
+    TrialTable& table = state.table;
     if (std::cmp_less(table.size(), options_.n_startup_trials)) return {};
     Map params;
     if (options_.group) {
@@ -65,10 +68,10 @@ class TPESampler::Impl {
           if (space.contains(name)) part.set(name, space.at(name));
         }
         if (part.empty()) continue;
-        for (auto& [name, value] : sample(table, study, trial, part)) params[name] = std::move(value);
+        for (auto& [name, value] : sample(state, study, trial, part)) params[name] = std::move(value);
       }
     } else {
-      params = sample(table, study, trial, space);
+      params = sample(state, study, trial, space);
     }
     if (options_.constant_liar) publish_params(study, relative_key, params);
     return params;
@@ -77,51 +80,80 @@ class TPESampler::Impl {
   Value sample_independent(StudyView& study, const FrozenTrial& trial, const std::string& name,
                            const Distribution& distribution) {
     const std::lock_guard lock(mutex_);
-    TrialTable& table = table_of(study);
-    if (std::cmp_less(table.size(), options_.n_startup_trials)) {
+    State& state = state_of(study);
+    if (std::cmp_less(state.table.size(), options_.n_startup_trials)) {
       return random_.sample_independent(study, trial, name, distribution);
     }
-    return sample(table, study, trial, {{name, distribution}}).at(name);
+    return sample(state, study, trial, {{name, distribution}}).at(name);
   }
 
  private:
-  // The table of this study's log. A few are kept, so that one sampler can serve several studies.
-  TrialTable& table_of(StudyView& study) {
+  // The density of the good trials of some parameters, which mostly stays as it is from one trial to the next.
+  struct Good {
+    SearchSpace space;
+    std::vector<std::uint32_t> rows;
+    std::unique_ptr<ParzenEstimator> density;
+  };
+  struct State {
+    explicit State(std::vector<Direction> directions) : table(std::move(directions)) {}
+    TrialTable table;
+    std::unordered_map<std::string, Good> good;  // by the names of its parameters
+  };
+
+  // What is kept of this study's log. A few are, so that one sampler can serve several studies.
+  State& state_of(StudyView& study) {
     const TrialsSnapshot& snapshot = study.trials();
     auto it =
-        std::find_if(tables_.begin(), tables_.end(), [&](const auto& entry) { return entry.first == snapshot.log(); });
-    if (it == tables_.end()) {
-      if (tables_.size() >= 8) tables_.pop_back();
-      tables_.emplace_front(snapshot.log(), TrialTable(study.directions()));
+        std::find_if(states_.begin(), states_.end(), [&](const auto& entry) { return entry.first == snapshot.log(); });
+    if (it == states_.end()) {
+      if (states_.size() >= 8) states_.pop_back();
+      states_.emplace_front(snapshot.log(), State(study.directions()));
     } else {
-      tables_.splice(tables_.begin(), tables_, it);
+      states_.splice(states_.begin(), states_, it);
     }
-    tables_.front().second.update(snapshot);
-    return tables_.front().second;
+    states_.front().second.table.update(snapshot);
+    return states_.front().second;
   }
 
-  Map sample(TrialTable& table, StudyView& study, const FrozenTrial& trial, const SearchSpace& space) {
-    const auto good = table.best(n_good(table.size(), study.is_multi_objective()));
+  const ParzenEstimator& density_of(State& state, const std::string& names, const SearchSpace& space,
+                                    const std::vector<std::uint32_t>& rows, bool equal_weights) {
+    constexpr std::size_t most = 1000;
+    if (state.good.size() >= most && !state.good.contains(names)) state.good.clear();
+    Good& good = state.good[names];
+    if (good.density != nullptr && good.rows == rows && good.space == space) return *good.density;
+    std::vector<std::vector<double>> observations(space.size());
+    std::size_t i = 0;
+    for (const auto& [name, distribution] : space) {
+      for (const auto row : rows) {
+        observations[i].push_back(distribution.to_internal(state.table.trial(row).params.at(name)));
+      }
+      ++i;
+    }
+    std::vector<double> weights;
+    if (equal_weights) weights.assign(rows.size(), 1.0);
+    good = {space, rows, std::make_unique<ParzenEstimator>(space, observations, std::move(weights))};
+    return *good.density;
+  }
+
+  Map sample(State& state, StudyView& study, const FrozenTrial& trial, const SearchSpace& space) {
+    TrialTable& table = state.table;
+    std::string names = "tune.tpe";
+    for (const auto& entry : space) names += ":" + entry.first;
     std::vector<ParzenColumn*> columns;
     for (const auto& [name, distribution] : space) columns.push_back(&table.column(name, distribution));
-    const auto has_all = [&](std::size_t row) {
-      return std::all_of(columns.begin(), columns.end(), [&](const ParzenColumn* column) { return column->has(row); });
-    };
-
-    // The density of the good trials stands on few observations: copies of its own.
-    std::vector<std::vector<double>> observations(space.size());
-    std::vector<std::uint8_t> is_good(table.size(), 0);
-    for (const auto row : good) {
-      is_good[row] = 1;
-      if (!has_all(row)) continue;
-      std::size_t i = 0;
-      for (const auto& [name, distribution] : space) {
-        observations[i++].push_back(distribution.to_internal(table.trial(row).params.at(name)));
-      }
+    std::vector<std::uint8_t> has_all(table.size(), 1);  // by row: whether the trial has all of these parameters
+    for (const auto* column : columns) {
+      const auto present = column->present();
+      for (std::size_t row = 0; row < has_all.size(); ++row) has_all[row] &= present[row];
     }
-    std::vector<double> equal;
-    if (study.is_multi_objective()) equal.assign(observations.front().size(), 1.0);
-    const ParzenEstimator below(space, observations, std::move(equal));
+
+    std::vector<std::uint8_t> is_good(table.size(), 0);
+    std::vector<std::uint32_t> good;
+    for (const auto row : table.best(n_good(table.size(), study.is_multi_objective()))) {
+      is_good[row] = 1;
+      if (has_all[row] != 0) good.push_back(row);
+    }
+    const ParzenEstimator& below = density_of(state, names, space, good, study.is_multi_objective());
 
     // The density of the rest stands on all other rows, and on what other trials are trying right now.
     std::vector<std::int64_t> liar_numbers;
@@ -141,7 +173,7 @@ class TPESampler::Impl {
     }
     std::vector<std::uint32_t> rest;  // rows by number
     for (const auto row : table.by_number()) {
-      if (!is_good[row] && has_all(row)) rest.push_back(row);
+      if (is_good[row] == 0 && has_all[row] != 0) rest.push_back(row);
     }
     const auto by_age = parzen_weights(rest.size() + liar_numbers.size());
     std::vector<double> weights(table.size(), 0.0), liar_weights(liar_numbers.size());
@@ -154,9 +186,7 @@ class TPESampler::Impl {
     while (liar < liar_numbers.size()) liar_weights[liar++] = by_age[age++];
     const ParzenEstimator above(columns, weights, liars, liar_weights);
 
-    std::string purpose = "tune.tpe";
-    for (const auto& entry : space) purpose += ":" + entry.first;
-    Rng rng(seed_, purpose, static_cast<std::uint64_t>(trial.number));
+    Rng rng(seed_, names, static_cast<std::uint64_t>(trial.number));
     const auto candidates = below.sample(rng, static_cast<std::size_t>(options_.n_ei_candidates));
     const auto log_below = below.log_pdf(candidates), log_above = above.log_pdf(candidates);
     std::size_t best = 0;
@@ -173,7 +203,7 @@ class TPESampler::Impl {
   const std::uint64_t seed_;
   RandomSampler random_;
   std::mutex mutex_;
-  std::list<std::pair<std::uint64_t, TrialTable>> tables_;
+  std::list<std::pair<std::uint64_t, State>> states_;
 };
 
 TPESampler::TPESampler(TPESamplerOptions options) {

@@ -52,17 +52,24 @@ void TrialTable::add(const TrialPtr& trial) {
          std::isnan(value) ? std::numeric_limits<double>::infinity() : sign * value);
   }
 
-  if (!intersection_) {
-    intersection_ = trial->distributions;
+  add_to_spaces(trial->distributions);
+}
+
+void TrialTable::add_to_spaces(const SearchSpace& distributions) {
+  const bool first = trials_.size() == 1;
+  // Most trials ask for what the one before them asked for.
+  if (!first && distributions == trials_[trials_.size() - 2]->distributions) return;
+  if (first) {
+    intersection_ = sorted_by_name(distributions);
   } else {
     std::vector<std::string> gone;
-    for (const auto& [name, distribution] : *intersection_) {
-      const Distribution* other = trial->distributions.find(name);
+    for (const auto& [name, distribution] : intersection_) {
+      const Distribution* other = distributions.find(name);
       if (other == nullptr || !(*other == distribution)) gone.push_back(name);
     }
-    for (const auto& name : gone) intersection_->erase(name);
+    for (const auto& name : gone) intersection_.erase(name);
   }
-  add_to_groups(trial->distributions);
+  add_to_groups(distributions);
 }
 
 void TrialTable::add_to_groups(const SearchSpace& distributions) {
@@ -80,8 +87,6 @@ void TrialTable::add_to_groups(const SearchSpace& distributions) {
   if (!fresh.empty()) next.push_back(sorted_by_name(fresh));
   groups_ = std::move(next);
 }
-
-SearchSpace TrialTable::intersection() const { return intersection_ ? sorted_by_name(*intersection_) : SearchSpace(); }
 
 std::vector<std::uint32_t> TrialTable::best_complete(std::size_t n) {
   std::vector<std::uint32_t> rows;

@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,7 +32,7 @@ class LEVIN_API TrialTable {
   const std::vector<std::uint32_t>& by_number() const noexcept { return by_number_; }
 
   /** The parameters that all trials have with equal distributions, by name. */
-  SearchSpace intersection() const;
+  const SearchSpace& intersection() const noexcept { return intersection_; }
   /** A partition of all parameters into the largest sets of which every trial has all or nothing; each by name. */
   const std::vector<SearchSpace>& groups() const noexcept { return groups_; }
 
@@ -56,6 +55,7 @@ class LEVIN_API TrialTable {
   };
 
   void add(const TrialPtr& trial);
+  void add_to_spaces(const SearchSpace& distributions);
   void add_to_groups(const SearchSpace& distributions);
   std::vector<std::uint32_t> best_complete(std::size_t n);
 
@@ -64,7 +64,7 @@ class LEVIN_API TrialTable {
   std::vector<TrialPtr> trials_;
   std::vector<std::uint32_t> by_number_;
   std::vector<Ranked> complete_, pruned_, infeasible_;  // each from best to worst
-  std::optional<SearchSpace> intersection_;
+  SearchSpace intersection_;
   std::vector<SearchSpace> groups_;
   std::unordered_map<std::string, std::unique_ptr<Column>> columns_;
   // Several objectives: the best rows as last computed.

@@ -65,21 +65,30 @@ double log_normal_mass(double a, double b) {
   return log_b + std::log1p(-std::exp(log_normal_cdf(a) - log_b));
 }
 
-double truncated_normal_quantile(double q, double a, double b) {
-  if (q <= 0) return a;
-  if (q >= 1) return b;
-  if (a >= 0) return -truncated_normal_quantile(1 - q, -b, -a);
-  const double left = normal_cdf(a), right = normal_cdf(-b);
-  const double mass = b > 0 ? 1 - left - right : normal_cdf(b) - left;
+TruncatedNormal::TruncatedNormal(double a, double b)
+    : a_(a >= 0 ? -b : a),
+      b_(a >= 0 ? -a : b),
+      flipped_(a >= 0),
+      left_(normal_cdf(a_)),
+      right_(b_ == 0 ? 0.5 : normal_cdf(-b_)) {}
+
+double TruncatedNormal::quantile(double q) const {
+  if (flipped_) q = 1 - q;
+  const auto turned = [&](double x) { return flipped_ ? -x : x; };
+  if (q <= 0) return turned(a_);
+  if (q >= 1) return turned(b_);
   double x = 0;
-  if (b > 0 || left > 1e-280) {
+  if (b_ > 0 || left_ > 1e-280) {
     // Count from whichever end is nearer, so that no digits of the tail are lost.
-    const double below = left + q * mass, above = right + (1 - q) * mass;
+    const double mass = b_ > 0 ? 1 - left_ - right_ : normal_cdf(b_) - left_;
+    const double below = left_ + q * mass, above = right_ + (1 - q) * mass;
     x = below <= 0.5 ? normal_quantile_left(below) : -normal_quantile_left(above);
   } else {
-    x = normal_quantile_tail(log_sum(log_normal_cdf(a), std::log(q) + log_normal_mass(a, b)));
+    x = normal_quantile_tail(log_sum(log_normal_cdf(a_), std::log(q) + log_normal_mass(a_, b_)));
   }
-  return std::clamp(x, a, b);
+  return turned(std::clamp(x, a_, b_));
 }
+
+double truncated_normal_quantile(double q, double a, double b) { return TruncatedNormal(a, b).quantile(q); }
 
 }  // namespace levin::tune

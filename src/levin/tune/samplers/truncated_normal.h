@@ -11,6 +11,19 @@ LEVIN_API double log_normal_cdf(double x);
 /** log of the probability that a standard normal variable falls between a and b; a < b, either may be far out. */
 LEVIN_API double log_normal_mass(double a, double b);
 
+/** A standard normal variable known to lie in [a, b], for many quantiles of one interval. */
+class LEVIN_API TruncatedNormal {
+ public:
+  TruncatedNormal(double a, double b);
+  /** The q-quantile, 0 <= q <= 1. */
+  double quantile(double q) const;
+
+ private:
+  double a_, b_;  // turned to the left side of 0 when `flipped_`
+  bool flipped_;
+  double left_, right_;  // mass below a and above b
+};
+
 /**
  * The q-quantile (0 <= q <= 1) of a standard normal variable known to lie in [a, b].
  * The numbers agree with scipy.stats.truncnorm.ppf.

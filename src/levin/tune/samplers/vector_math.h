@@ -15,4 +15,11 @@ void subtract_half_squares(double* __restrict acc0, double* __restrict acc1, dou
 /** log(sum over k of exp(values[k])); values are overwritten. */
 LEVIN_API double log_sum_exp(double* values, std::size_t n);
 
+/** excess[k] = max over the four j of accj[k] - floor[j]; returns how many are above 0. */
+std::size_t excess_over_floors(double* excess, const double* acc0, const double* acc1, const double* acc2,
+                               const double* acc3, const double* floor, std::size_t n);
+
+/** The largest of n >= 1 values. */
+double maximum(const double* values, std::size_t n);
+
 }  // namespace levin::tune::detail
