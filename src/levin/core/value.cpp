@@ -70,7 +70,11 @@ Map::Map(std::initializer_list<value_type> entries) {
 }
 
 const Value* Map::find(std::string_view key) const {
-  const auto it = std::find_if(begin(), end(), [&](const value_type& entry) { return entry.first == key; });
+  // Keys are often numbered (x0, x1, ...): those of one length differ at their end.
+  const auto it = std::find_if(begin(), end(), [&](const value_type& entry) {
+    const std::string& other = entry.first;
+    return other.size() == key.size() && (key.empty() || (other.back() == key.back() && other == key));
+  });
   return it == end() ? nullptr : &it->second;
 }
 

@@ -409,6 +409,14 @@ Distribution Distribution::from_json(std::string_view json) {
   throw Error({.what = "unknown distribution type", .value = type, .where = {}, .hint = {}});
 }
 
+bool Distribution::same_in_all(const Distribution& other) const {
+  if (rep_ == other.rep_) return true;
+  const auto &x = *rep_, &y = *other.rep_;
+  if (x.grid != y.grid || x.quantum != y.quantum || x.normal.has_value() != y.normal.has_value()) return false;
+  if (x.normal && (x.normal->mean != y.normal->mean || x.normal->sd != y.normal->sd)) return false;
+  return *this == other;
+}
+
 bool operator==(const Distribution& a, const Distribution& b) {
   if (a.rep_ == b.rep_) return true;
   const auto &x = *a.rep_, &y = *b.rep_;

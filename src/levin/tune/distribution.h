@@ -119,6 +119,9 @@ class LEVIN_API Distribution {
   /** A text such as `loguniform(1e-05, 0.1)` that `parse_distribution` reads back. */
   std::string to_text() const;
 
+  /** Equal also in how values are drawn and rounded. */
+  bool same_in_all(const Distribution& other) const;
+
   /** Equal kind, range, scale and choices (a NaN choice equals a NaN choice), however values are drawn or rounded. */
   friend LEVIN_API bool operator==(const Distribution& a, const Distribution& b);
 

@@ -416,8 +416,11 @@ Config suggest(Trial& trial, const SearchSpace& space) {
 }
 
 const Distribution* SearchSpace::find(std::string_view name) const {
-  const auto it =
-      std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == name; });
+  // Names are often numbered (x0, x1, ...): those of one length differ at their end.
+  const auto it = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    const std::string& other = entry.first;
+    return other.size() == name.size() && (name.empty() || (other.back() == name.back() && other == name));
+  });
   return it == entries_.end() ? nullptr : &it->second;
 }
 
@@ -432,10 +435,8 @@ const Distribution& SearchSpace::at(std::string_view name) const {
 }
 
 void SearchSpace::set(std::string_view name, Distribution distribution) {
-  const auto it =
-      std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == name; });
-  if (it != entries_.end()) {
-    it->second = std::move(distribution);
+  if (const Distribution* before = find(name)) {
+    const_cast<Distribution&>(*before) = std::move(distribution);
   } else {
     entries_.emplace_back(std::string(name), std::move(distribution));
   }

@@ -99,6 +99,8 @@ class LEVIN_API SearchSpace {
   /** Adds a name, or replaces its distribution in place. */
   void set(std::string_view name, Distribution distribution);
   void erase(std::string_view name);
+  /** Makes room for `n` names. */
+  void reserve(std::size_t n) { entries_.reserve(n); }
 
   /** Adds relations that all configs must keep. Throws Error when one names a parameter that is not a number here. */
   SearchSpace& relate(std::vector<Relation> relations);

@@ -89,6 +89,7 @@ Study open_study(std::shared_ptr<Storage> storage, std::int64_t id, const Sample
   core->sampler = sampler ? sampler.get() : std::make_shared<TPESampler>();
   core->pruner = pruner ? pruner.get() : std::make_shared<MedianPruner>();
   core->cache = std::make_shared<TrialCache>(core->storage, id);
+  core->first_view.emplace(core->name, core->directions, core->cache);
   if (heartbeat) core->heartbeats = std::make_unique<detail::Heartbeats>(core->storage, *heartbeat);
   core->checkpoint_dir = checkpoint_dir.empty() ? default_checkpoint_dir(*core->storage, core->name) : checkpoint_dir;
   if (!core->checkpoint_dir.empty()) core->checkpoint_dir = std::filesystem::absolute(core->checkpoint_dir);
@@ -277,11 +278,11 @@ Trial Study::ask(const SearchSpace& fixed) {
 }
 
 FrozenTrial Study::tell(const TrialKey& trial, double value, const TellOptions& options) {
-  return finish(trial, {value}, true, options, {});
+  return *core_->storage->trial(finish(trial, {value}, true, options, {}));
 }
 
 FrozenTrial Study::tell(const TrialKey& trial, const std::vector<double>& values, const TellOptions& options) {
-  return finish(trial, values, true, options, {});
+  return *core_->storage->trial(finish(trial, values, true, options, {}));
 }
 
 FrozenTrial Study::tell(const TrialKey& trial, TrialState state, const TellOptions& options) {
@@ -291,11 +292,12 @@ FrozenTrial Study::tell(const TrialKey& trial, TrialState state, const TellOptio
                  .where = {},
                  .hint = {}});
   }
-  return finish(trial, {}, false, {.state = state, .skip_if_finished = options.skip_if_finished}, {});
+  return *core_->storage->trial(
+      finish(trial, {}, false, {.state = state, .skip_if_finished = options.skip_if_finished}, {}));
 }
 
-FrozenTrial Study::finish(const TrialKey& key, std::vector<double> values, bool has_values, const TellOptions& options,
-                          const std::string& failure) {
+std::int64_t Study::finish(const TrialKey& key, std::vector<double> values, bool has_values, const TellOptions& options,
+                           const std::string& failure) {
   const std::int64_t number = key.number();
   const std::string where = "trial " + std::to_string(number);
   const auto fail = [&](const std::string& what, const std::string& value) {
@@ -323,7 +325,7 @@ FrozenTrial Study::finish(const TrialKey& key, std::vector<double> values, bool 
     }
     if (found == nullptr) fail("there is no such trial in study \"" + core_->name + "\"", std::to_string(number));
     trial = *found;
-    if (is_finished(trial.state) && options.skip_if_finished) return trial;
+    if (is_finished(trial.state) && options.skip_if_finished) return trial.trial_id;
   }
   if (trial.state != TrialState::running) fail("only a running trial can be told", to_string(trial.state));
 
@@ -371,7 +373,7 @@ FrozenTrial Study::finish(const TrialKey& key, std::vector<double> values, bool 
   if (view.stop_requested()) core_->stop = true;
   if (sampler_error) std::rethrow_exception(sampler_error);
   if (!reason.empty()) console::warning("trial " + std::to_string(number) + " failed: " + reason);
-  return *core_->storage->trial(trial.trial_id);
+  return trial.trial_id;
 }
 
 // How an objective ended, before its trial is told.
@@ -397,7 +399,7 @@ Study::Outcome Study::run_objective(Trial trial, const MultiObjective& objective
   return outcome;
 }
 
-FrozenTrial Study::tell(const Outcome& outcome) {
+std::int64_t Study::tell(const Outcome& outcome) {
   return finish(outcome.trial, outcome.values, !outcome.options.state, outcome.options, outcome.failure);
 }
 
@@ -447,10 +449,11 @@ void Study::optimize(const MultiObjective& objective, const OptimizeOptions& opt
     return !options.n_trials || started.fetch_add(1) < *options.n_trials;
   };
   const auto conclude = [&](const Outcome& outcome) {
-    const FrozenTrial trial = tell(outcome);
+    const std::int64_t id = tell(outcome);
     if (outcome.error && !options.catch_errors(outcome.error)) std::rethrow_exception(outcome.error);
+    const TrialPtr trial = options.callbacks.empty() ? nullptr : core_->storage->trial(id);  // a query of its own
     const std::lock_guard lock(mutex);
-    for (const auto& callback : options.callbacks) callback(*this, trial);
+    for (const auto& callback : options.callbacks) callback(*this, *trial);
     if (options.show_progress_bar) {
       if (core_->directions.size() == 1) {
         if (const auto best = core_->cache->best(core_->directions.front())) bar.metric("best", best->value());

@@ -171,11 +171,11 @@ class LEVIN_API Study {
   explicit Study(std::shared_ptr<detail::StudyCore> core) : core_(std::move(core)) {}
 
  private:
-  FrozenTrial finish(const TrialKey& key, std::vector<double> values, bool has_values, const TellOptions& options,
+  std::int64_t finish(const TrialKey& key, std::vector<double> values, bool has_values, const TellOptions& options,
                      const std::string& failure);
   struct Outcome;
   Outcome run_objective(Trial trial, const MultiObjective& objective) const;
-  FrozenTrial tell(const Outcome& outcome);
+  std::int64_t tell(const Outcome& outcome);
 
   std::shared_ptr<detail::StudyCore> core_;
 };

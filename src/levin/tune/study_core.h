@@ -10,6 +10,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <unordered_map>
@@ -34,13 +35,19 @@ struct StudyCore {
   std::atomic<bool> stop{false};         // set by Study::stop, cleared by optimize
   std::atomic<bool> interrupted{false};  // set by the stop token of a running optimize
 
-  StudyView view() const { return StudyView(name, directions, cache); }
+  std::optional<StudyView> first_view;     // what views are copied from
+  std::atomic<std::size_t> n_params{0};    // of the trial that ended last: the next one likely has as many
+
+  StudyView view() const { return *first_view; }
 
   /** What the sampler learns from: all trials, or those of the trial's group where the pruner has groups. */
   StudyView sampler_view(const FrozenTrial& trial);
 
-  /** Throws Error when the distribution does not fit what this process has seen of the name so far. */
-  void check_distribution(const std::string& param, const Distribution& distribution);
+  /**
+   * Throws Error when the distribution does not fit what this process has seen of the name so far. Returns what it saw
+   * first where the two are equal, so that trials share it, else `distribution`.
+   */
+  Distribution check_distribution(const std::string& param, const Distribution& distribution);
 
   /** Trials of this process with something still to be written, so that readers can have it written first. */
   void remember(const std::shared_ptr<StudyTrial>& trial);

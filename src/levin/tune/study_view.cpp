@@ -120,20 +120,21 @@ TrialPtr TrialCache::best(Direction direction) {
 }
 
 StudyView::StudyView(std::string name, std::vector<Direction> directions, std::shared_ptr<TrialCache> cache)
-    : name_(std::move(name)), directions_(std::move(directions)), cache_(std::move(cache)) {}
+    : identity_(std::make_shared<const Identity>(Identity{std::move(name), std::move(directions)})),
+      cache_(std::move(cache)) {}
 
 StudyView::StudyView(std::vector<Direction> directions, std::vector<FrozenTrial> trials, std::string name)
-    : name_(std::move(name)), directions_(std::move(directions)) {
+    : StudyView(std::move(name), std::move(directions), nullptr) {
   std::vector<TrialPtr> shared;
   for (auto& trial : trials) shared.push_back(std::make_shared<const FrozenTrial>(std::move(trial)));
   cache_ = std::make_shared<TrialCache>(std::move(shared));
 }
 
 Direction StudyView::direction() const {
-  if (directions_.size() == 1) return directions_.front();
+  if (directions().size() == 1) return directions().front();
   throw Error({.what = "this needs a study with one objective",
-               .value = std::to_string(directions_.size()) + " objectives",
-               .where = "study \"" + name_ + "\"",
+               .value = std::to_string(directions().size()) + " objectives",
+               .where = "study \"" + study_name() + "\"",
                .hint = {}});
 }
 

@@ -91,11 +91,11 @@ class LEVIN_API StudyView {
   /** A view of given trials, to test samplers and pruners with. */
   StudyView(std::vector<Direction> directions, std::vector<FrozenTrial> trials, std::string name = "study");
 
-  const std::string& study_name() const noexcept { return name_; }
-  const std::vector<Direction>& directions() const noexcept { return directions_; }
+  const std::string& study_name() const noexcept { return identity_->name; }
+  const std::vector<Direction>& directions() const noexcept { return identity_->directions; }
   /** The direction of a study with one objective; throws Error otherwise. */
   Direction direction() const;
-  bool is_multi_objective() const noexcept { return directions_.size() > 1; }
+  bool is_multi_objective() const noexcept { return directions().size() > 1; }
 
   /** The trials at this view's moment, which is the first call; later calls show the same. */
   const TrialsSnapshot& trials();
@@ -117,8 +117,11 @@ class LEVIN_API StudyView {
   bool stop_requested() const noexcept { return stop_; }
 
  private:
-  std::string name_;
-  std::vector<Direction> directions_;
+  struct Identity {
+    std::string name;
+    std::vector<Direction> directions;
+  };
+  std::shared_ptr<const Identity> identity_;  ///< copies share it: a trial takes many views
   std::shared_ptr<TrialCache> cache_;
   bool read_ = false;
   TrialsSnapshot trials_;

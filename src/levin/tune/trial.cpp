@@ -48,11 +48,13 @@ Map beyond_one_value(const std::vector<double>& values, const Map& metrics) {
 }  // namespace
 
 namespace detail {
-void StudyCore::check_distribution(const std::string& param, const Distribution& distribution) {
+Distribution StudyCore::check_distribution(const std::string& param, const Distribution& distribution) {
   {
     const std::lock_guard lock(mutex_);
     if (const auto known = distributions_.find(param); known != distributions_.end()) {
-      return check_compatible(param, known->second, distribution);
+      if (known->second.same_in_all(distribution)) return known->second;
+      check_compatible(param, known->second, distribution);
+      return distribution;
     }
   }
   // New to this process; another may have used it. A storage that is written at once checks that by itself.
@@ -68,6 +70,7 @@ void StudyCore::check_distribution(const std::string& param, const Distribution&
   check_compatible(param, first, distribution);
   const std::lock_guard lock(mutex_);
   distributions_.try_emplace(param, first);
+  return distribution;
 }
 
 StudyView StudyCore::sampler_view(const FrozenTrial& trial) {
@@ -152,13 +155,17 @@ Value StudyTrial::suggest(const std::string& name, const Distribution& distribut
     check_compatible(name, *before, distribution);
     return frozen_.params.at(name);
   }
-  core_->check_distribution(name, distribution);
+  const Distribution shared = core_->check_distribution(name, distribution);
+  if (frozen_.params.empty()) {
+    frozen_.params.reserve(core_->n_params);
+    frozen_.distributions.reserve(core_->n_params);
+  }
   return naming(name, [&] {
     const double internal = distribution.rounded(distribution.to_internal(choose(name, distribution)));
     Value value = distribution.to_external(internal);
     frozen_.params[name] = value;
-    frozen_.distributions.set(name, distribution);
-    pending_.params.push_back({name, distribution, internal});
+    frozen_.distributions.set(name, shared);
+    pending_.params.push_back({name, shared, internal});
     try {
       write_soon();
     } catch (...) {  // it was never suggested
@@ -220,7 +227,7 @@ void StudyTrial::write() {
   queued_ = false;
   if (pending_.empty()) return;
   core_->storage->update_trial(frozen_.trial_id, pending_);
-  pending_ = {};
+  pending_.clear();
 }
 
 void StudyTrial::write_soon() {
@@ -238,6 +245,7 @@ void StudyTrial::flush() {
 
 void StudyTrial::finish(TrialState state, const std::vector<double>& values, const Map& system_attrs) {
   const std::lock_guard lock(mutex_);
+  core_->n_params = frozen_.params.size();
   for (const auto& [key, value] : system_attrs) pending_.system_attrs[key] = value;
   pending_.state = state;
   pending_.values = values;

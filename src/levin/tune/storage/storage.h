@@ -40,6 +40,15 @@ struct TrialUpdate {
   std::optional<TrialState> state = std::nullopt;  ///< a finished state also sets datetime_complete
   std::vector<double> values = {};
 
+  /** Empties it; room that its parts have stays. */
+  void clear() {
+    params.clear();
+    intermediate_values.clear();
+    user_attrs = {};
+    system_attrs = {};
+    state.reset();
+    values.clear();
+  }
   bool empty() const {
     return params.empty() && intermediate_values.empty() && user_attrs.empty() && system_attrs.empty() && !state &&
            values.empty();
