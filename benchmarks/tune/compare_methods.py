@@ -1,19 +1,21 @@
-"""Levin's and Optuna's methods on eight functions: medians of the best value after 50 and 100 trials, and whether
-Levin's are worse (one-sided Mann-Whitney).
+"""Levin's and Optuna's methods on eight functions and five tasks of LCBench: medians of the best value after 50 and 100
+trials, and whether Levin's are worse (one-sided Mann-Whitney).
 
-Usage: python benchmarks/tune/compare_methods.py BUILD_DIR [--methods tpe,gp,...] [--seeds 20]
-Optuna's values come from optuna_quality.json (optuna_quality.py makes it, in about half an hour); Levin's are computed.
+Usage: python benchmarks/tune/compare_methods.py BUILD_DIR [--methods tpe,gp,...] [--functions ...] [--seeds 20]
+Optuna's values come from optuna_quality.json (optuna_quality.py makes it, in some two hours); Levin's are computed.
 Needs no Optuna.
 """
 
 import argparse
 import json
 import math
+import os
 import pathlib
 import statistics
 import subprocess
 
 HERE = pathlib.Path(__file__).parent
+METHODS = ["random", "qmc", "tpe", "tpe_univariate", "cma", "nsga2", "gp", "auto"]
 
 
 def p_worse(ours, theirs):
@@ -35,15 +37,28 @@ def main():
     parser.add_argument("--methods", default="all")
     parser.add_argument("--functions", default="all")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--levin", type=pathlib.Path, help="keep Levin's values in this file, and take from it what it holds")
     options = parser.parse_args()
     optuna = json.loads((HERE / "optuna_quality.json").read_text())
-    run = subprocess.run([f"{options.build}/bin/method_quality", options.methods, options.functions, str(options.seeds)],
-                         check=True, capture_output=True, text=True)
-    row = "{:28} {:>12} {:>12} {:>8} {:>12} {:>12} {:>8}"
+    kept = json.loads(options.levin.read_text()) if options.levin and options.levin.exists() else {}
+    methods = METHODS if options.methods == "all" else options.methods.split(",")
+    for method in methods:
+        if options.functions == "all" and any(key.startswith(method + "/") for key in kept):
+            continue
+        command = [f"{options.build}/bin/method_quality", method, options.functions, str(options.seeds), str(options.first_seed)]
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                             env=os.environ | {"LEVIN_LCBENCH": str(HERE / "lcbench")})
+        kept |= json.loads(run.stdout)
+        if options.levin:
+            options.levin.write_text(json.dumps(kept) + "\n")
+    row = "{:30} {:>12} {:>12} {:>8} {:>12} {:>12} {:>8} {:>9}"
     print(f"medians of the best feasible value, {options.seeds} seeds; Optuna {optuna['made_with']['optuna']}\n")
-    print(row.format("", "levin 50", "optuna 50", "p worse", "levin 100", "optuna 100", "p worse"))
+    print(row.format("", "levin 50", "optuna 50", "p worse", "levin 100", "optuna 100", "p worse", "ms/trial"))
     worse = compared = 0
-    for key, ours in json.loads(run.stdout).items():
+    for key, ours in kept.items():
+        if key.split("/")[0] not in methods:
+            continue
         theirs = optuna["values"].get(key)
         cells = []
         for n in ("50", "100"):
@@ -55,8 +70,29 @@ def main():
                 cells += [f"{statistics.median(theirs[n]):.5g}", f"{p:.3f}" + ("*" if p < 0.05 else "")]
             else:
                 cells += ["", ""]
-        print(row.format(key, *cells))
-    print(f"\nworse (p < 0.05) in {worse} of {compared} comparisons; by chance alone one in 20 would be")
+        print(row.format(key, *cells, f"{10 * statistics.median(ours['seconds']):.3g}"))
+    print(f"\nworse than Optuna (p < 0.05) in {worse} of {compared} comparisons; by chance alone one in 20 would be")
+    if "auto" in methods and len(methods) > 1:
+        judge_auto(kept, [m for m in methods if m != "auto"])
+
+
+def judge_auto(kept, methods):
+    """`auto` against whichever of Levin's methods has the best median on a function, known only afterwards."""
+    print("\nauto after 100 trials, beside the best single method of each function\n")
+    row = "{:20} {:>12} {:>16} {:>12} {:>8}"
+    print(row.format("", "auto", "best method", "its median", "p worse"))
+    functions = [key.split("/")[1] for key in kept if key.startswith("auto/")]
+    no_worse = no_larger = 0
+    for function in functions:
+        values = {m: kept[f"{m}/{function}"]["100"] for m in methods if f"{m}/{function}" in kept}
+        best = min(values, key=lambda m: statistics.median(values[m]))
+        auto = kept[f"auto/{function}"]["100"]
+        p = p_worse(auto, values[best])
+        no_worse += p >= 0.05
+        no_larger += statistics.median(auto) <= statistics.median(values[best])
+        print(row.format(function, f"{statistics.median(auto):.5g}", best, f"{statistics.median(values[best]):.5g}",
+                         f"{p:.3f}" + ("*" if p < 0.05 else "")))
+    print(f"\nno worse (p >= 0.05) on {no_worse} of {len(functions)}, of these with a median as good on {no_larger}")
 
 
 if __name__ == "__main__":

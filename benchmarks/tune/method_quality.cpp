@@ -1,7 +1,9 @@
-// The best feasible values that methods reach on test functions after 50 and 100 trials.
-// Usage: method_quality METHODS FUNCTIONS [seeds] (comma-separated lists; "all"). Prints one line of JSON:
+// The best feasible values that methods reach on test functions and on five tasks of the LCBench surrogate after 50 and
+// 100 trials. Usage: method_quality METHODS FUNCTIONS [seeds] [first seed] (comma-separated lists; "all"); run it where
+// benchmarks/tune/lcbench lies, or set LEVIN_LCBENCH to that folder. Prints one line of JSON:
 // {"tpe/branin": {"50": [...], "100": [...], "seconds": ...}, ...}. The same as optuna_quality.py does with Optuna.
 #include "functions.h"
+#include "lcbench/surrogate.h"
 
 #include <levin/tune/samplers/registry.h>
 #include <levin/tune/study.h>
@@ -88,10 +90,43 @@ double branin_disk(Trial& trial) {
   return levin::benchmarks::branin(x, y);
 }
 
+// The validation error in per cent after 52 epochs.
+double lcbench(const std::string& task, Trial& trial) {
+  static const levin::benchmarks::LCBench surrogate = [] {
+    const char* folder = std::getenv("LEVIN_LCBENCH");
+    levin::benchmarks::LCBench out(folder != nullptr ? folder : "benchmarks/tune/lcbench");
+    if (const double difference = out.largest_difference(); !(difference < 3e-4)) {
+      throw levin::Error({.what = "the surrogate does not compute what ONNX Runtime computes",
+                          .value = "largest relative difference " + std::to_string(difference),
+                          .where = {},
+                          .hint = "run benchmarks/tune/lcbench/extract.py again"});
+    }
+    return out;
+  }();
+  const auto integer = [&](const char* name, std::int64_t low, std::int64_t high, bool log) {
+    return static_cast<double>(trial.suggest_int(name, low, high, {.log = log}));
+  };
+  levin::benchmarks::LCBenchConfig config;
+  config.batch_size = integer("batch_size", 16, 512, true);
+  config.learning_rate = trial.suggest_float("learning_rate", 1e-4, 1e-1, {.log = true});
+  config.momentum = trial.suggest_float("momentum", 0.1, 0.99);
+  config.weight_decay = trial.suggest_float("weight_decay", 1e-5, 1e-1);
+  config.num_layers = integer("num_layers", 1, 5, false);
+  config.max_units = integer("max_units", 64, 1024, true);
+  config.max_dropout = trial.suggest_float("max_dropout", 0, 1);
+  return 100 - surrogate(task, config).val_accuracy;
+}
+
 using Objective = std::function<double(Trial&)>;
-const std::vector<std::pair<std::string, Objective>> functions{
-    {"branin", branin}, {"hartmann6", hartmann6}, {"ackley5", ackley5}, {"rosenbrock4", rosenbrock4},
-    {"levy10", levy10}, {"mixed", mixed},         {"gardner", gardner}, {"branin_disk", branin_disk}};
+std::vector<std::pair<std::string, Objective>> all_functions() {
+  std::vector<std::pair<std::string, Objective>> out{
+      {"branin", branin}, {"hartmann6", hartmann6}, {"ackley5", ackley5}, {"rosenbrock4", rosenbrock4},
+      {"levy10", levy10}, {"mixed", mixed},         {"gardner", gardner}, {"branin_disk", branin_disk}};
+  for (const std::string task : {"3945", "7593", "34539", "126026", "189906"}) {
+    out.emplace_back("lcbench_" + task, [task](Trial& trial) { return lcbench(task, trial); });
+  }
+  return out;
+}
 
 tune::SamplerRef sampler(const std::string& method, std::int64_t seed) {
   if (method == "tpe_univariate") return tune::make_sampler("tpe", {{"seed", seed}, {"multivariate", false}});
@@ -121,17 +156,19 @@ std::string json(const std::vector<double>& values) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const auto functions = all_functions();
   std::vector<std::string> names;
   for (const auto& [name, objective] : functions) names.push_back(name);
-  const auto methods = list(argc > 1 ? argv[1] : "all", {"random", "qmc", "tpe", "tpe_univariate", "cma", "gp"});
+  const auto methods = list(argc > 1 ? argv[1] : "all", {"random", "qmc", "tpe", "tpe_univariate", "cma", "nsga2", "gp", "auto"});
   const auto wanted = list(argc > 2 ? argv[2] : "all", names);
   const std::int64_t seeds = argc > 3 ? std::atoll(argv[3]) : 20;
+  const std::int64_t first_seed = argc > 4 ? std::atoll(argv[4]) : 0;
   std::string out;
   for (const auto& method : methods) {
     for (const auto& [name, objective] : functions) {
       if (std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
       std::vector<double> at_50, at_100, seconds;
-      for (std::int64_t seed = 0; seed < seeds; ++seed) {
+      for (std::int64_t seed = first_seed; seed < first_seed + seeds; ++seed) {
         auto study = tune::create_study({.sampler = sampler(method, seed), .pruner = tune::NopPruner()});
         const auto start = std::chrono::steady_clock::now();
         double best = nothing;
