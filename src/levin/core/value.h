@@ -51,8 +51,6 @@ class LEVIN_API Map {
   /** The value of `key`, inserted as null when missing. */
   Value& operator[](std::string_view key);
   void erase(std::string_view key);
-  /** Makes room for `n` entries. */
-  void reserve(std::size_t n) { entries_.reserve(n); }
 
   /** The value of `key` as T (bool, an integer or floating type, std::string, List, Map); throws Error otherwise. */
   template <class T>

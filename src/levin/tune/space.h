@@ -94,10 +94,18 @@ class LEVIN_API SearchSpace {
 
   bool contains(std::string_view name) const { return find(name) != nullptr; }
   const Distribution* find(std::string_view name) const;
+  /** The same, looking at entry number `guess` first: for readers of many names in order. */
+  const Distribution* find(std::string_view name, std::size_t guess) const {
+    return guess < entries_.size() && entries_[guess].first == name ? &entries_[guess].second : find(name);
+  }
   /** The distribution of `name`; throws Error naming the nearest name when it is missing. */
   const Distribution& at(std::string_view name) const;
   /** Adds a name, or replaces its distribution in place. */
   void set(std::string_view name, Distribution distribution);
+  /** Adds a name that is not there yet. */
+  void append(std::string_view name, Distribution distribution) {
+    entries_.emplace_back(std::string(name), std::move(distribution));
+  }
   void erase(std::string_view name);
   /** Makes room for `n` names. */
   void reserve(std::size_t n) { entries_.reserve(n); }

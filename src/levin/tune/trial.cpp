@@ -156,15 +156,12 @@ Value StudyTrial::suggest(const std::string& name, const Distribution& distribut
     return frozen_.params.at(name);
   }
   const Distribution shared = core_->check_distribution(name, distribution);
-  if (frozen_.params.empty()) {
-    frozen_.params.reserve(core_->n_params);
-    frozen_.distributions.reserve(core_->n_params);
-  }
+  if (frozen_.distributions.empty()) frozen_.distributions.reserve(core_->n_params);
   return naming(name, [&] {
     const double internal = distribution.rounded(distribution.to_internal(choose(name, distribution)));
     Value value = distribution.to_external(internal);
     frozen_.params[name] = value;
-    frozen_.distributions.set(name, shared);
+    frozen_.distributions.append(name, shared);
     pending_.params.push_back({name, shared, internal});
     try {
       write_soon();
@@ -206,7 +203,7 @@ const Value* StudyTrial::relative(const std::string& name, const Distribution& d
   }
   const Value* value = relative_params_.find(name);
   if (value == nullptr) return nullptr;
-  const Distribution* inferred = relative_space_.find(name);
+  const Distribution* inferred = relative_space_.find(name, frozen_.distributions.size());
   if (inferred == nullptr) {
     throw Error("the sampler chose a parameter that its relative search space does not name");
   }

@@ -159,7 +159,7 @@ class CmaEsSampler::Impl {
     if (before == progress.trials.by_number().size()) return progress;
     SearchSpace space;
     for (const auto& [name, distribution] : progress.trials.space()) {
-      if (!distribution.is_categorical()) space.set(name, distribution);
+      if (!distribution.is_categorical()) space.append(name, distribution);
     }
     if (!(space == progress.space)) {  // another search
       CompleteTrials trials = std::move(progress.trials);

@@ -17,13 +17,14 @@ class LEVIN_API CompleteTrials {
 
   const std::vector<TrialPtr>& by_number() const noexcept { return by_number_; }
   /** The parameters that all these trials have with equal distributions and more than one value, by name. */
-  SearchSpace space() const;
+  const SearchSpace& space() const noexcept { return space_; }
 
  private:
   std::size_t n_seen_ = 0;
   std::vector<TrialPtr> by_number_;
   bool any_ = false;
-  SearchSpace shared_;
+  SearchSpace shared_;  // as the first trial suggested them
+  SearchSpace space_;
 };
 
 }  // namespace levin::tune

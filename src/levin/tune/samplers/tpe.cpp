@@ -43,7 +43,7 @@ class TPESampler::Impl {
     SearchSpace out;
     const auto take = [&](const SearchSpace& space) {
       for (const auto& [name, distribution] : space) {
-        if (!distribution.single()) out.set(name, distribution);
+        if (!distribution.single()) out.append(name, distribution);
       }
     };
     if (options_.group) {

@@ -32,7 +32,7 @@ struct TrialStore::StudyRecord {
   std::vector<std::int64_t> trial_ids;                          // by number
   std::deque<std::int64_t> waiting;                             // ids in order of creation
   std::vector<std::int64_t> open;                               // ids that may be RUNNING
-  std::size_t n_params = 0;                                     // of the trial that ended last
+  std::size_t n_params = 0;                                     // of the trial that ended last: likely of the next
   std::unordered_map<std::string, Distribution> distributions;  // the first of each name
 
   // Throws unless the distribution may stand under this name.
@@ -149,10 +149,7 @@ void TrialStore::update(std::int64_t trial_id, const TrialUpdate& update, TimePo
   Record& record = find_trial(trial_id);
   StudyRecord& study = find(record.study_id);
   FrozenTrial& trial = record.now;
-  if (!update.params.empty() && trial.params.empty()) {  // as many as the trial before
-    trial.params.reserve(study.n_params);
-    trial.distributions.reserve(study.n_params);
-  }
+  if (trial.distributions.empty() && !update.params.empty()) trial.distributions.reserve(study.n_params);
   for (const auto& param : update.params) {
     const Distribution& shared = study.share(param.name, param.distribution);
     trial.params[param.name] = shared.to_external(param.internal);
