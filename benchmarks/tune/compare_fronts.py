@@ -64,7 +64,9 @@ def record(methods, seeds):
                 values = np.array([t.values for t in study.trials])
                 values = values[(values < reference).all(axis=1)]
                 volumes.append(float(compute_hypervolume(values, np.array(reference))) if len(values) else 0.0)
-                FILE.write_text(json.dumps(results, indent=1) + "\n")
+                partial = FILE.with_suffix(".partial")  # whole or not at all
+                partial.write_text(json.dumps(results, indent=1) + "\n")
+                partial.replace(FILE)
 
 
 def main():
@@ -85,7 +87,10 @@ def main():
         run = subprocess.run([f"{options.build}/bin/front_quality", name, trials, str(options.seeds)], check=True,
                              capture_output=True, text=True)
         for problem, ours in json.loads(run.stdout).items():
-            theirs = optuna["volumes"][f"{method} {problem}"]
+            theirs = optuna["volumes"].get(f"{method} {problem}", [])
+            if len(theirs) < 5:
+                print(f"{method + ' ' + problem:20} {statistics.median(ours):10.4f} {'not recorded':>10}")
+                continue
             p = p_worse([-v for v in ours], [-v for v in theirs])
             print(f"{method + ' ' + problem:20} {statistics.median(ours):10.4f} {statistics.median(theirs):10.4f} {p:10.3f} "
                   f"{'yes' if p > 0.05 else 'no':>8}")

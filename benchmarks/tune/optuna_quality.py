@@ -136,7 +136,9 @@ def main():
                 study.optimize(FUNCTIONS[function], n_trials=50)
                 values["100"].append(best_feasible(study))
                 results["seconds"].setdefault(key, []).append(time.perf_counter() - start)
-                options.file.write_text(json.dumps(results, indent=1) + "\n")
+                partial = options.file.with_suffix(".partial")  # whole or not at all
+                partial.write_text(json.dumps(results, indent=1) + "\n")
+                partial.replace(options.file)
 
 
 if __name__ == "__main__":
