@@ -16,6 +16,11 @@ namespace {
 
 using Index = std::int64_t;
 
+/** 1 - beta^step. Where the power is below half a unit of 1 it is left out: it would cost a slow underflow. */
+HWY_INLINE double one_less_power(double beta, double step) {
+  return (1 - beta) * step > 40 ? 1 : 1 - std::pow(beta, step);
+}
+
 HWY_INLINE V set_double(double value) { return set(static_cast<float>(value)); }
 
 /** A moving average: m + weight (g - m), from the nearer end as ATen's lerp. */
@@ -51,7 +56,7 @@ struct SquareAverage {
 template <bool decoupled, bool amsgrad>
 void adam(const Adam& s, const AdamArgs& x, Index begin, Index end) {
   const double step = static_cast<double>(*x.step), lr = *x.lr;
-  const double correction1 = 1 - std::pow(s.beta1, step), correction2 = 1 - std::pow(s.beta2, step);
+  const double correction1 = one_less_power(s.beta1, step), correction2 = one_less_power(s.beta2, step);
   const V minus_size = set_double(-lr / correction1), inverse_root = set_double(1 / std::sqrt(correction2));
   const V eps = set_double(s.eps), keep = set_double(1 - lr * s.weight_decay);
   const Gradient gradient(s.maximize, decoupled ? 0 : s.weight_decay);
@@ -136,7 +141,7 @@ void adagrad(const Adagrad& s, const AdagradArgs& x, Index begin, Index end) {
 
 void adamax(const Adamax& s, const AdamaxArgs& x, Index begin, Index end) {
   const double step = static_cast<double>(*x.step);
-  const V size = set_double(*x.lr / (1 - std::pow(s.beta1, step))), beta2 = set_double(s.beta2), eps = set_double(s.eps);
+  const V size = set_double(*x.lr / one_less_power(s.beta1, step)), beta2 = set_double(s.beta2), eps = set_double(s.eps);
   const Gradient gradient(s.maximize, s.weight_decay);
   const Average first(1 - s.beta1);
   each_place(begin, end, [&](auto at) HWY_ATTR {
@@ -155,7 +160,7 @@ double nadam_mu(const NAdam& s, double step) { return s.beta1 * (1 - 0.5 * std::
 void nadam(const NAdam& s, const NAdamArgs& x, Index begin, Index end) {
   const double step = static_cast<double>(*x.step), lr = *x.lr;
   const double mu = nadam_mu(s, step), next_mu = nadam_mu(s, step + 1), product = static_cast<double>(*x.mu_product);
-  const double correction2 = 1 - std::pow(s.beta2, step);
+  const double correction2 = one_less_power(s.beta2, step);
   const V of_gradient = set_double(-lr * (1 - mu) / (1 - product));
   const V of_moment = set_double(-lr * next_mu / (1 - product * next_mu));
   const V inverse_root = set_double(1 / std::sqrt(correction2)), eps = set_double(s.eps);
@@ -180,8 +185,8 @@ void nadam(const NAdam& s, const NAdamArgs& x, Index begin, Index end) {
 
 void radam(const RAdam& s, const RAdamArgs& x, Index begin, Index end) {
   const double step = static_cast<double>(*x.step), lr = *x.lr;
-  const double beta2_power = std::pow(s.beta2, step);
-  const double correction1 = 1 - std::pow(s.beta1, step), correction2 = 1 - beta2_power;
+  const double correction1 = one_less_power(s.beta1, step), correction2 = one_less_power(s.beta2, step);
+  const double beta2_power = 1 - correction2;
   // The length of the approximated moving average; up to 5 the variance is not to be had.
   const double longest = 2 / (1 - s.beta2) - 1, length = longest - 2 * step * beta2_power / correction2;
   const bool rectified = length > 5;
