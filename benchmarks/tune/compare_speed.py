@@ -61,6 +61,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--cases", default="tpe:1000:40,tpe:1000:10,gp:100:5,cma:10000:10,cma:10000:40,nsga2:10000:10")
     parser.add_argument("--optuna-limit", type=int, default=20_000)
+    parser.add_argument("--peers", default="optuna,rustuna")
     parser.add_argument("--growth", type=int, default=10_000, help="trials x 40 parameters of the last table; 0: none")
     options = parser.parse_args()
     rows = []
@@ -71,6 +72,8 @@ def main():
         for seed in range(options.repeats):
             ours += levin(options.build, method, trials, parameters)["seconds"]
             for name, library in (("optuna", optuna), ("rustuna", rustuna)):
+                if name not in options.peers.split(","):
+                    continue
                 large = name == "optuna" and (trials * parameters > options.optuna_limit or method == "gp")
                 seconds = None if large and seed > 0 else peer(library, method, trials, parameters, seed)
                 if seconds is not None:

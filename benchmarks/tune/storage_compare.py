@@ -8,6 +8,7 @@ be on the disk that is meant. URL names an empty PostgreSQL database.
 import argparse
 import json
 import pathlib
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def optuna_storage(url):
     if url.startswith("journal:///"):
         from optuna.storages.journal import JournalFileBackend
         return optuna.storages.JournalStorage(JournalFileBackend(url[len("journal:///"):]))
-    return optuna.storages.RDBStorage(url)
+    return optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg2://"))
 
 
 def optuna_seconds(url, trials, parameters):
@@ -46,6 +47,21 @@ def optuna_seconds(url, trials, parameters):
     return seconds
 
 
+def many_processes(build, folder, processes, trials, parameters):
+    """Processes that all write to one SQLite file at once: what they said, and the numbers of their trials."""
+    path = f"{folder}/shared.db"
+    command = [f"{build}/bin/storage_speed", f"sqlite:///{path}", str(trials), str(parameters)]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(processes)]
+    errors = [text for text in (p.communicate()[1] for p in running) if text]
+    failed = sum(p.returncode != 0 for p in running)
+    locked = sum("locked" in text for text in errors)
+    with sqlite3.connect(path) as database:
+        numbers = sorted(n for n, in database.execute("SELECT number FROM trials WHERE state = 'COMPLETE'"))
+    whole = numbers == list(range(processes * (trials + 2)))  # each runs two trials to warm up
+    print(f"\n{processes} processes on one SQLite file, {len(numbers)} trials: {failed} processes failed, {locked} said "
+          f"\"locked\", numbers {'without gaps' if whole else 'WITH GAPS'}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build")
@@ -54,6 +70,7 @@ def main():
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--parameters", type=int, default=10)
     parser.add_argument("--postgres")
+    parser.add_argument("--processes", type=int, default=8, help="that share one SQLite file in the last part")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -74,6 +91,9 @@ def main():
                          f"{statistics.median(trips):.2f}" if kind == "postgresql" else ""])
     print(f"milliseconds per trial of {options.parameters} parameters, median (quartiles); optuna {optuna.__version__}\n")
     print_table(["storage", "levin", "optuna", "optuna / levin", "one fsync", "levin / two fsyncs", "round trips"], rows)
+    if options.processes:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            many_processes(options.build, folder, options.processes, options.trials, options.parameters)
 
 
 if __name__ == "__main__":

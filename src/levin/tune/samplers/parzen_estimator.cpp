@@ -52,19 +52,30 @@ double ParzenColumn::to_kernel_space(double internal) const {
 }
 
 void ParzenColumn::push(double internal) {
-  const double center = to_kernel_space(internal);
-  push_absent();
-  present_.back() = 1;
-  center_.back() = center;
+  push_slot(true, to_kernel_space(internal));
 }
 
 void ParzenColumn::push_absent() {
-  present_.push_back(0);
-  center_.push_back(0);
+  push_slot(false, 0);
+  ++n_absent_;
+}
+
+void ParzenColumn::push_slot(bool present, double center) {
+  present_.push_back(present ? 1 : 0);
+  center_.push_back(center);
   sigma_.push_back(nan);
   inverse_sigma_.push_back(0);
   norm_.push_back(0);
   group_.push_back(0);
+}
+
+void ParzenColumn::prepare_to_sample(std::size_t n) {
+  samples_ = !categorical_;
+  for (auto* numbers : {&center_, &sigma_, &inverse_sigma_, &norm_}) numbers->reserve(n);
+  present_.reserve(n);
+  group_.reserve(n);
+  members_.reserve(n);
+  if (samples_) truncated_.resize(n, TruncatedNormal(-1, 1));
 }
 
 void ParzenColumn::truncate(std::size_t n) {
@@ -82,7 +93,13 @@ void ParzenColumn::set_kernel(std::size_t slot, double sigma) {
     const double c = center_[slot];
     sigma_[slot] = sigma;
     inverse_sigma_[slot] = 1 / sigma;
-    norm_[slot] = -log_normal_mass((low_ - c) / sigma, (high_ - c) / sigma);
+    const double a = (low_ - c) / sigma, b = (high_ - c) / sigma;
+    if (samples_) {
+      truncated_[slot] = TruncatedNormal(a, b);
+      norm_[slot] = -truncated_[slot].log_mass();
+    } else {
+      norm_[slot] = -log_normal_mass(a, b);
+    }
     if (!stepped) norm_[slot] -= std::log(sigma) + half_log_2pi;
   }
   if (stepped) {
@@ -209,12 +226,21 @@ ParzenEstimator::ParzenEstimator(const SearchSpace& space, const std::vector<std
   for (auto& column : own_) columns_.push_back(&column);
   if (weights.empty()) weights = parzen_weights(observations.empty() ? 0 : observations.front().size());
   n_kept_ = weights.size();
+  for (auto& column : own_) column.prepare_to_sample(n_kept_ + 1);
   fit(weights);
-  for (const ParzenColumn& column : own_) {
-    auto& kernels = own_kernels_.emplace_back();
-    if (column.distribution_.is_categorical()) continue;
-    for (std::size_t k = 0; k < column.size(); ++k) kernels.push_back(truncated(column, k));
+}
+
+ParzenEstimator::ParzenEstimator(const std::vector<ParzenColumn*>& columns, std::span<const std::uint32_t> rows,
+                                 std::vector<double> weights)
+    : n_kept_(rows.size()) {
+  own_.reserve(columns.size());
+  for (const ParzenColumn* column : columns) {
+    own_.emplace_back(column->distribution_);
+    own_.back().prepare_to_sample(n_kept_ + 1);
+    for (const auto row : rows) own_.back().push_slot(true, column->center_[row]);
   }
+  for (auto& column : own_) columns_.push_back(&column);
+  fit(weights.empty() ? parzen_weights(n_kept_) : weights);
 }
 
 ParzenEstimator::ParzenEstimator(std::vector<ParzenColumn*> columns, std::span<const double> weights,
@@ -225,9 +251,7 @@ ParzenEstimator::ParzenEstimator(std::vector<ParzenColumn*> columns, std::span<c
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     ParzenColumn& column = *columns_[i];
     for (std::size_t j = 0; j < extra_weights.size(); ++j) {
-      column.push_absent();
-      column.present_.back() = 1;
-      column.center_.back() = column.to_kernel_space(extra[i][j]);
+      column.push(extra[i][j]);
     }
   }
   fit(all);
@@ -251,25 +275,19 @@ void ParzenEstimator::fit(std::span<const double> weights) {
     base_[k] = std::log(weights_[k]);
   }
   for (ParzenColumn* column : columns_) {
-    column->push_absent();
+    column->push_slot(false, 0);  // the prior
     column->fit(used, n_kept_, n_used, n);
     if (column->distribution_.is_categorical()) {
       column->center_[n] = -1;  // votes for no choice
       base_[n] += -std::log(static_cast<double>(column->distribution_.size())) - column->log_miss_;
     } else {
-      for (std::size_t k = 0; k <= n; ++k) base_[k] += column->norm_[k];
+      detail::add(base_.data(), column->norm_.data(), n + 1);
     }
   }
 }
 
 ParzenEstimator::~ParzenEstimator() {
   for (ParzenColumn* column : columns_) column->truncate(n_kept_);
-}
-
-// The standardised variable of a numeric column's kernel.
-TruncatedNormal ParzenEstimator::truncated(const ParzenColumn& column, std::size_t slot) const {
-  const double center = column.center_[slot], sigma = column.sigma_[slot];
-  return {(column.low_ - center) / sigma, (column.high_ - center) / sigma};
 }
 
 std::vector<std::vector<double>> ParzenEstimator::sample(Rng& rng, std::size_t n) const {
@@ -299,7 +317,8 @@ std::vector<std::vector<double>> ParzenEstimator::sample(Rng& rng, std::size_t n
         continue;
       }
       const double center = column.center_[k], sigma = column.sigma_[k];
-      const double z = own_.empty() ? truncated(column, k).quantile(q) : own_kernels_[i][k].quantile(q);
+      const double a = (column.low_ - center) / sigma, b = (column.high_ - center) / sigma;
+      const double z = column.samples_ ? column.truncated_[k].quantile(q) : truncated_normal_quantile(q, a, b);
       double x = center + sigma * z;
       if (d.log()) x = std::exp(x);
       if (d.step() != 0) x = d.low() + std::nearbyint((x - d.low()) / d.step()) * d.step();
@@ -333,7 +352,7 @@ std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<doubl
   std::vector<double> out(n_points);
   std::array<std::vector<double>, width> acc;
   std::vector<std::array<double, width>> transformed(columns_.size());  // points of continuous columns in kernel space
-  std::vector<double> by_group, excess;
+  std::vector<double> by_group, excess, left_center, left_inverse_sigma;
   std::vector<std::uint32_t> left;
   for (std::size_t first = 0; first < n_points; first += width) {
     const std::size_t count = std::min(width, n_points - first);
@@ -388,6 +407,8 @@ std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<doubl
       }
       all = false;
       n = kept;
+      left_center.resize(n);
+      left_inverse_sigma.resize(n);
     };
     std::size_t next_look = 4;  // the parameter before which to look who is left; each look is worth more columns
     for (std::size_t i = 0; i < columns_.size(); ++i) {
@@ -416,9 +437,11 @@ std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<doubl
                                         column.center_.data(), column.inverse_sigma_.data(), n_kernels);
         } else {
           for (std::size_t at = 0; at < n; ++at) {
-            const double c = column.center_[left[at]], s = column.inverse_sigma_[left[at]];
-            for (std::size_t j = 0; j < width; ++j) acc[j][at] -= 0.5 * ((x[j] - c) * s) * ((x[j] - c) * s);
+            left_center[at] = column.center_[left[at]];
+            left_inverse_sigma[at] = column.inverse_sigma_[left[at]];
           }
+          detail::subtract_half_squares(acc[0].data(), acc[1].data(), acc[2].data(), acc[3].data(), x.data(),
+                                        left_center.data(), left_inverse_sigma.data(), n);
         }
       }
     }

@@ -39,6 +39,8 @@ class LEVIN_API ParzenColumn {
   bool has(std::size_t slot) const { return present_[slot] != 0; }
   /** By slot: 1 where there is an observation, else 0. */
   std::span<const std::uint8_t> present() const { return present_; }
+  /** Whether every slot has an observation. */
+  bool complete() const noexcept { return n_absent_ == 0; }
   double center(std::size_t slot) const { return center_[slot]; }
   double sigma(std::size_t slot) const { return sigma_[slot]; }
 
@@ -51,6 +53,8 @@ class LEVIN_API ParzenColumn {
   };
 
   double to_kernel_space(double internal) const;
+  void push_slot(bool present, double center);
+  void prepare_to_sample(std::size_t n);
   void truncate(std::size_t n);
   void fit(std::span<const std::uint8_t> used, std::size_t n_kept, std::size_t n_used, std::size_t prior);
   bool update_members(std::span<const std::uint8_t> used, std::size_t n_kept);
@@ -62,6 +66,9 @@ class LEVIN_API ParzenColumn {
   double half_step_ = 0;
   double low_ = 0, high_ = 0;  // the ends of the domain in kernel space, widened by half a step
   std::vector<std::uint8_t> present_;
+  std::size_t n_absent_ = 0;
+  bool samples_ = false;                  // whether draws are made: then `truncated_` is kept
+  std::vector<TruncatedNormal> truncated_;  // each kernel in its own unit
   std::vector<double> center_, sigma_, inverse_sigma_;
   std::vector<double> norm_;                       // log of what the kernel's exponential is multiplied by
   std::vector<Kernel> members_;                    // the kept slots that the last fit used, sorted
@@ -85,6 +92,9 @@ class LEVIN_API ParzenEstimator {
   /** From observations (internal values) by parameter, in the order of `space`, each oldest first. `weights` of the
    * observations by age by default; the prior always has weight 1. */
   ParzenEstimator(const SearchSpace& space, const std::vector<std::vector<double>>& observations,
+                  std::vector<double> weights = {});
+  /** The same from `rows` of columns, all of which must have observations there; copies what it needs. */
+  ParzenEstimator(const std::vector<ParzenColumn*>& columns, std::span<const std::uint32_t> rows,
                   std::vector<double> weights = {});
 
   /**
@@ -110,11 +120,9 @@ class LEVIN_API ParzenEstimator {
 
  private:
   void fit(std::span<const double> weights);
-  TruncatedNormal truncated(const ParzenColumn& column, std::size_t slot) const;
   double log_kernel(const ParzenColumn& column, std::size_t slot, double x, double transformed) const;
 
   std::vector<ParzenColumn> own_;
-  std::vector<std::vector<TruncatedNormal>> own_kernels_;  // by column of `own_` and slot; empty for choices
   std::vector<ParzenColumn*> columns_;
   std::size_t n_kept_ = 0;  // slots that stay in the columns
   std::vector<double> weights_;

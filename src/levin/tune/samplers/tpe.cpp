@@ -116,22 +116,15 @@ class TPESampler::Impl {
   }
 
   const ParzenEstimator& density_of(State& state, const std::string& names, const SearchSpace& space,
-                                    const std::vector<std::uint32_t>& rows, bool equal_weights) {
+                                    const std::vector<ParzenColumn*>& columns, const std::vector<std::uint32_t>& rows,
+                                    bool equal_weights) {
     constexpr std::size_t most = 1000;
     if (state.good.size() >= most && !state.good.contains(names)) state.good.clear();
     Good& good = state.good[names];
     if (good.density != nullptr && good.rows == rows && good.space == space) return *good.density;
-    std::vector<std::vector<double>> observations(space.size());
-    std::size_t i = 0;
-    for (const auto& [name, distribution] : space) {
-      for (const auto row : rows) {
-        observations[i].push_back(distribution.to_internal(state.table.trial(row).params.at(name)));
-      }
-      ++i;
-    }
     std::vector<double> weights;
     if (equal_weights) weights.assign(rows.size(), 1.0);
-    good = {space, rows, std::make_unique<ParzenEstimator>(space, observations, std::move(weights))};
+    good = {space, rows, std::make_unique<ParzenEstimator>(columns, rows, std::move(weights))};
     return *good.density;
   }
 
@@ -143,6 +136,7 @@ class TPESampler::Impl {
     for (const auto& [name, distribution] : space) columns.push_back(&table.column(name, distribution));
     std::vector<std::uint8_t> has_all(table.size(), 1);  // by row: whether the trial has all of these parameters
     for (const auto* column : columns) {
+      if (column->complete()) continue;
       const auto present = column->present();
       for (std::size_t row = 0; row < has_all.size(); ++row) has_all[row] &= present[row];
     }
@@ -153,7 +147,7 @@ class TPESampler::Impl {
       is_good[row] = 1;
       if (has_all[row] != 0) good.push_back(row);
     }
-    const ParzenEstimator& below = density_of(state, names, space, good, study.is_multi_objective());
+    const ParzenEstimator& below = density_of(state, names, space, columns, good, study.is_multi_objective());
 
     // The density of the rest stands on all other rows, and on what other trials are trying right now.
     std::vector<std::int64_t> liar_numbers;

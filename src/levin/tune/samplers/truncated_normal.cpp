@@ -89,6 +89,11 @@ double TruncatedNormal::quantile(double q) const {
   return turned(std::clamp(x, a_, b_));
 }
 
+double TruncatedNormal::log_mass() const {
+  if (!flipped_ && b_ > 0) return std::log1p(-left_ - right_);
+  return flipped_ ? log_normal_mass(-b_, -a_) : log_normal_mass(a_, b_);
+}
+
 double truncated_normal_quantile(double q, double a, double b) { return TruncatedNormal(a, b).quantile(q); }
 
 }  // namespace levin::tune

@@ -17,6 +17,8 @@ class LEVIN_API TruncatedNormal {
   TruncatedNormal(double a, double b);
   /** The q-quantile, 0 <= q <= 1. */
   double quantile(double q) const;
+  /** log of the probability that a standard normal variable lies in [a, b]: log_normal_mass(a, b). */
+  double log_mass() const;
 
  private:
   double a_, b_;  // turned to the left side of 0 when `flipped_`

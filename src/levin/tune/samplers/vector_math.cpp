@@ -43,6 +43,11 @@ void subtract_half_squares(double* __restrict acc0, double* __restrict acc1, dou
 }
 
 LEVIN_VECTOR_CLONES
+void add(double* __restrict acc, const double* __restrict x, std::size_t n) {
+  for (std::size_t k = 0; k < n; ++k) acc[k] += x[k];
+}
+
+LEVIN_VECTOR_CLONES
 std::size_t excess_over_floors(double* __restrict excess, const double* __restrict acc0, const double* __restrict acc1,
                                const double* __restrict acc2, const double* __restrict acc3,
                                const double* __restrict floor, std::size_t n) {

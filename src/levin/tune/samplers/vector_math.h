@@ -1,4 +1,4 @@
-// The two inner loops of a mixture's log density, written so that the compiler can use vector instructions.
+// The inner loops of a mixture's log density, written so that the compiler can use vector instructions.
 #pragma once
 
 #include <levin/core/export.h>
@@ -14,6 +14,9 @@ void subtract_half_squares(double* __restrict acc0, double* __restrict acc1, dou
 
 /** log(sum over k of exp(values[k])); values are overwritten. */
 LEVIN_API double log_sum_exp(double* values, std::size_t n);
+
+/** acc[k] += x[k]; the arrays do not overlap. */
+void add(double* __restrict acc, const double* __restrict x, std::size_t n);
 
 /** excess[k] = max over the four j of accj[k] - floor[j]; returns how many are above 0. */
 std::size_t excess_over_floors(double* excess, const double* acc0, const double* acc1, const double* acc2,
