@@ -246,7 +246,9 @@ TEST(NSGAIISampler, GenerationsFollowOneAnother) {
     ++complete[generation];
   }
   for (const auto& [generation, count] : complete) {
-    if (generation < last) EXPECT_EQ(count, 10) << generation;
+    if (generation < last) {
+      EXPECT_EQ(count, 10) << generation;
+    }
   }
   EXPECT_EQ(last, 5);
 }

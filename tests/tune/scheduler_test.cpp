@@ -5,7 +5,9 @@
 #include <levin/tune/schedulers/async_hyperband.h>
 #include <levin/tune/schedulers/hyperband.h>
 #include <levin/tune/schedulers/median_stopping.h>
+#include <levin/tune/schedulers/pb2.h>
 #include <levin/tune/schedulers/pbt.h>
+#include <levin/tune/schedulers/time_varying_process.h>
 #include <levin/tune/testing/scheduler_conformance.h>
 
 #include <tune/scratch.h>
@@ -37,6 +39,16 @@ INSTANTIATE_TEST_SUITE_P(
                          []() -> SchedulerRef {
                            return PopulationBasedTraining(
                                {.perturbation_interval = 4, .mutations = {{"x", uniform(0, 1)}}, .synch = true});
+                         }},
+        SchedulerFactory{"pb2",
+                         []() -> SchedulerRef {
+                           return PB2({.perturbation_interval = 4, .hyperparam_bounds = {{"x", uniform(0, 1)}}});
+                         }},
+        SchedulerFactory{"pb2_synch",
+                         []() -> SchedulerRef {
+                           return PB2({.perturbation_interval = 4,
+                                       .hyperparam_bounds = {{"x", uniform(0, 1)}},
+                                       .synch = true});
                          }}),
     [](const auto& factory) { return factory.param.name; });
 
@@ -195,6 +207,74 @@ TEST(SchedulerGolden, PopulationBasedTrainingExploitsAsRay) {
   }
 }
 
+Matrix matrix_of(const List& rows) {
+  Matrix out(rows.size(), rows[0].as_list().size());
+  for (std::size_t i = 0; i < out.rows; ++i) {
+    for (std::size_t j = 0; j < out.cols; ++j) out.row(i)[j] = rows[i].as_list()[j].as_double();
+  }
+  return out;
+}
+
+std::vector<double> numbers_of(const List& list) {
+  std::vector<double> out;
+  for (const auto& value : list) out.push_back(value.as_double());
+  return out;
+}
+
+const Map& pb2_golden() {
+  static const Value value = parse_json(read_file(std::string(LEVIN_SOURCE_DIR) + "/tests/golden/tune/pb2.json"));
+  return value.as_map();
+}
+
+TEST(SchedulerGolden, TimeVaryingProcessesAreRays) {
+  for (const auto& entry : pb2_golden().at("processes").as_list()) {
+    const Map& c = entry.as_map();
+    const Matrix points = matrix_of(c.at("points").as_list());
+    const auto values = numbers_of(c.at("values").as_list()), params = numbers_of(c.at("params").as_list());
+    const TimeVaryingProcess process(points, values, {params[0], params[1], params[2]});
+    EXPECT_NEAR(process.log_likelihood(), c.get<double>("log_likelihood"), 1e-6 * static_cast<double>(points.data.size()));
+    const Matrix at = matrix_of(c.at("at").as_list());
+    const auto mean = numbers_of(c.at("mean").as_list()), variance = numbers_of(c.at("variance").as_list());
+    const auto bounds = numbers_of(c.at("bounds").as_list());
+    for (std::size_t i = 0; i < at.rows; ++i) {
+      const auto posterior = process.posterior(at[i], true);
+      EXPECT_NEAR(posterior.mean, mean[i], 1e-6);
+      EXPECT_NEAR(posterior.variance, variance[i], 1e-6);
+      EXPECT_NEAR(detail::upper_bound(posterior.mean, posterior.variance, process.size()), bounds[i], 1e-6);
+      // The derivatives are those of the values.
+      for (std::size_t j = 1; j < at.cols; ++j) {
+        std::vector<double> x(at[i].begin(), at[i].end());
+        x[j] += 1e-5;
+        const auto after = process.posterior(x);
+        x[j] -= 2e-5;
+        const auto before = process.posterior(x);
+        EXPECT_NEAR(posterior.d_mean[j - 1], (after.mean - before.mean) / 2e-5, 1e-4 * (1 + std::abs(posterior.d_mean[j - 1])));
+        EXPECT_NEAR(posterior.d_variance[j - 1], (after.variance - before.variance) / 2e-5, 1e-4 * (1 + std::abs(posterior.d_variance[j - 1])));
+      }
+    }
+    EXPECT_GE(TimeVaryingProcess::fit(points, values).log_likelihood(), c.get<double>("fitted_log_likelihood") - 1e-3);
+  }
+}
+
+TEST(SchedulerGolden, PB2LearnsFromWhatRayDoes) {
+  for (const auto& entry : pb2_golden().at("gains").as_list()) {
+    const Map& c = entry.as_map();
+    std::vector<PB2::Look> looks;
+    for (const auto& row : c.at("looks").as_list()) {
+      const List& r = row.as_list();
+      looks.push_back({std::stoll(r[0].as_string()), r[1].as_double(), {r[2].as_double(), r[3].as_double()}, r[4].as_double()});
+    }
+    const auto gains = detail::gains_of(looks, c.get<std::int64_t>("source"));
+    const Matrix points = matrix_of(c.at("points").as_list());
+    const auto values = numbers_of(c.at("values").as_list()), now = numbers_of(c.at("now").as_list());
+    ASSERT_EQ(gains.points.rows, points.rows);
+    for (std::size_t i = 0; i < points.data.size(); ++i) EXPECT_NEAR(gains.points.data[i], points.data[i], 1e-9);
+    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(gains.values[i], values[i], 1e-9);
+    EXPECT_NEAR(gains.now[0], now[0], 1e-9);
+    EXPECT_NEAR(gains.now[1], now[1], 1e-9);
+  }
+}
+
 TEST(SchedulerGolden, PlateausAreRays) {
   const Map& c = golden().at("plateau").as_map();
   TrialPlateauStopper trial;
@@ -250,6 +330,72 @@ TEST(PopulationBasedTraining, MutatesEveryKindOfParameter) {
   // A quarter is drawn anew; another seed would miss this band once in 1,000 runs.
   const double n = static_cast<double>(pbt->exploits().size());
   EXPECT_NEAR(resampled / n, 0.25, 3.3 * std::sqrt(0.25 * 0.75 / n));
+}
+
+TEST(PB2, FindsTheHyperparameterThatGainsMost) {
+  // The loss falls by how near x is to a place that moves with time: copies alone stay behind it.
+  struct Chase : Trainable {
+    void setup(const Config& config) override { x = config.get<double>("x"); }
+    bool reset(const Config& config) override {
+      setup(config);
+      return true;
+    }
+    Metrics step() override {
+      const double aim = 0.2 + 0.6 * static_cast<double>(++t) / 60;
+      loss -= std::exp(-50 * (x - aim) * (x - aim));
+      return {{"loss", loss}};
+    }
+    State save() const override { return {{"loss", loss}, {"t", t}}; }
+    void load(const State& state) override {
+      loss = state.get<double>("loss");
+      t = state.get<std::int64_t>("t");
+    }
+    double x = 0, loss = 60;
+    std::int64_t t = 0;
+  };
+  const auto best = [](SchedulerRef scheduler, std::uint64_t seed) {
+    return Tuner(trainable<Chase>(), {{"x", uniform(0, 1)}},
+                 {.metric = "loss", .num_samples = 6, .max_concurrent_trials = 1, .scheduler = scheduler,
+                  .stop = {{"training_iteration", 60}}, .seed = seed})
+        .fit()
+        .best()
+        .metrics.get<double>("loss");
+  };
+  double pb2 = 0, copies = 0;
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    const auto bandit = std::make_shared<PB2>(PB2Options{.perturbation_interval = 3, .hyperparam_bounds = {{"x", uniform(0, 1)}}, .synch = true});
+    pb2 += best(bandit, seed) / 5;
+    for (const auto& exploit : bandit->exploits()) {
+      EXPECT_TRUE(uniform(0, 1).contains(exploit.config.get<double>("x")));
+    }
+    copies += best(PopulationBasedTraining({.perturbation_interval = 3,
+                                            .resample_probability = 0,
+                                            .custom_explore_fn = [](Config config) { return config; },
+                                            .synch = true}),
+                   seed) / 5;
+  }
+  EXPECT_LT(pb2, copies - 10);
+}
+
+TEST(PB2, KeepsIntsAndNestedNamesAndSaysWhatIsWrong) {
+  const auto pb2 = std::make_shared<PB2>(PB2Options{.perturbation_interval = 2,
+                                                    .hyperparam_bounds = {{"width", lograndint(8, 65)}, {"inner/lr", loguniform(1e-4, 1e-1)}}});
+  struct Idle : Trainable {
+    Metrics step() override { return {{"loss", -static_cast<double>(context().number)}}; }
+    State save() const override { return {}; }
+    void load(const State&) override {}
+  };
+  Tuner(trainable<Idle>(), {{"width", lograndint(8, 65)}, {"inner", SearchSpace{{"lr", loguniform(1e-4, 1e-1)}}}},
+        {.metric = "loss", .num_samples = 4, .scheduler = pb2, .stop = {{"training_iteration", 20}}, .seed = 1})
+      .fit();
+  EXPECT_GE(pb2->exploits().size(), 3u);
+  for (const auto& exploit : pb2->exploits()) {
+    EXPECT_TRUE(exploit.config.at("width").is_int());
+    EXPECT_TRUE(loguniform(1e-4, 1e-1).contains(exploit.config.get<Map>("inner").get<double>("lr")));
+  }
+  EXPECT_THROW(PB2({}), Error);
+  EXPECT_THROW(PB2({.hyperparam_bounds = {{"c", choice({"a", "b"})}}}), Error);
+  EXPECT_THROW(PB2({.hyperparam_bounds = {{"x", uniform(0, 1)}}, .quantile_fraction = 0.7}), Error);
 }
 
 TEST(PopulationBasedTraining, ReplaysASchedule) {

@@ -342,6 +342,30 @@ TEST(Tuner, TheSearchEndsWhenTold) {
   EXPECT_EQ(Tuner(trainable<Decay>(), lr_space, options).fit().size(), 5u);
 }
 
+TEST(Tuner, EndsWhenLittleRegretIsLeft) {
+  struct Bowl : Trainable {
+    void setup(const Config& config) override { x = config.get<double>("x"), y = config.get<double>("y"); }
+    Metrics step() override { return {{"loss", (x - 0.3) * (x - 0.3) + (y + 0.2) * (y + 0.2)}}; }
+    double x = 0, y = 0;
+  };
+  std::vector<std::size_t> sizes;
+  for (const double regret : {0.5, 0.02}) {
+    const auto results = Tuner(trainable<Bowl>(), {{"x", uniform(-1, 1)}, {"y", uniform(-1, 1)}},
+                               {.metric = "loss",
+                                .num_samples = 300,
+                                .stop = CombinedStopper(MaximumIterationStopper(1),
+                                                        RegretBoundStopper({.max_regret = regret, .seed = 0})),
+                                .seed = 0})
+                             .fit();
+    EXPECT_LE(results.best().metrics.get<double>("loss"), regret);
+    sizes.push_back(results.size());
+  }
+  EXPECT_GE(sizes[0], 20u);
+  EXPECT_LT(sizes[0], sizes[1]);  // less regret takes longer to be sure of
+  EXPECT_LT(sizes[1], 300u);
+  EXPECT_THROW(RegretBoundStopper({.max_regret = 0}), Error);
+}
+
 TEST(Tuner, SaysWhatIsWrong) {
   const auto what = [](const TunerOptions& options, const SearchSpace& space = lr_space) {
     return message([&] { Tuner(trainable<Decay>(), space, options).fit(); });

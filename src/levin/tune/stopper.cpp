@@ -1,5 +1,7 @@
 #include <levin/tune/stopper.h>
 
+#include <levin/tune/terminator/regret_bound.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -129,6 +131,15 @@ bool FunctionStopper::stop(std::int64_t trial, const Metrics& result) { return f
 TerminatorStopper::TerminatorStopper(TerminatorOptions options) : terminator_(std::move(options)) {}
 bool TerminatorStopper::stop(std::int64_t, const Metrics&) { return false; }
 bool TerminatorStopper::stop_after_trial(const Study& study) { return terminator_.should_terminate(study); }
+
+RegretBoundStopper::RegretBoundStopper(RegretBoundStopperOptions options)
+    : TerminatorStopper({.improvement_evaluator = RegretBoundEvaluator({.top_trials_ratio = options.top_trials_ratio,
+                                                                        .min_n_trials = options.min_n_trials,
+                                                                        .seed = options.seed}),
+                         .error_evaluator = StaticErrorEvaluator(options.max_regret),
+                         .min_n_trials = options.min_n_trials}) {
+  require(options.max_regret > 0, "max_regret must be above 0", options.max_regret);
+}
 
 StopperRef::StopperRef(std::initializer_list<std::pair<std::string, double>> limits)
     : stopper_(std::make_shared<MetricStopper>(std::vector(limits))) {}

@@ -166,6 +166,22 @@ class LEVIN_API TerminatorStopper : public Stopper {
   Terminator terminator_;
 };
 
+struct RegretBoundStopperOptions {
+  double max_regret = 0;           ///< above 0, in the metric's own terms
+  std::int64_t min_n_trials = 20;  ///< complete trials before which nothing ends
+  double top_trials_ratio = 0.5;   ///< as in RegretBoundEvaluatorOptions
+  std::optional<std::uint64_t> seed = std::nullopt;
+};
+
+/**
+ * Ends the search once a Gaussian process over its trials finds it improbable that anything is better than the best one
+ * by more than `max_regret` (see RegretBoundEvaluator).
+ */
+class LEVIN_API RegretBoundStopper : public TerminatorStopper {
+ public:
+  explicit RegretBoundStopper(RegretBoundStopperOptions options);
+};
+
 /** A stopper held by value in options: a stopper, a shared pointer to one, a list of limits, a function, or nothing. */
 class LEVIN_API StopperRef {
  public:

@@ -34,6 +34,7 @@
 #include <levin/tune/schedulers/async_hyperband.h>
 #include <levin/tune/schedulers/hyperband.h>
 #include <levin/tune/schedulers/median_stopping.h>
+#include <levin/tune/schedulers/pb2.h>
 #include <levin/tune/schedulers/pbt.h>
 #include <levin/tune/schedulers/scheduler.h>
 #include <levin/tune/space.h>

@@ -15,10 +15,10 @@ namespace levin::tune {
 namespace {
 
 // The value that "group/name" stands for, or null.
-Value* locate(Config& config, std::string_view name) {
-  Map* at = &config;
+const Value* locate(const Config& config, std::string_view name) {
+  const Map* at = &config;
   for (std::size_t slash = name.find('/'); slash != std::string_view::npos; slash = name.find('/')) {
-    Value* inner = at->find(name.substr(0, slash));
+    const Value* inner = at->find(name.substr(0, slash));
     if (inner == nullptr || !inner->is_map()) return nullptr;
     at = &inner->as_map();
     name.remove_prefix(slash + 1);
@@ -143,6 +143,13 @@ void PopulationBasedTraining::on_trial_add(TunerControl&, Run& run) {
   for (const auto& [name, mutation] : options_.mutations) {
     if (locate(run.config, name) == nullptr) place(run.config, name) = draw_anew(mutation, rng_);
   }
+}
+
+const Value* PopulationBasedTraining::find_in(const Config& config, const std::string& name) {
+  return locate(config, name);
+}
+void PopulationBasedTraining::set_in(Config& config, const std::string& name, Value value) {
+  place(config, name) = std::move(value);
 }
 
 void PopulationBasedTraining::on_score(const Run&, double, double) {}

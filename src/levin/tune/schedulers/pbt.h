@@ -102,6 +102,9 @@ class LEVIN_API PopulationBasedTraining : public Scheduler {
   virtual Config explore(const Run& run, const Run& source);
   /** Called when a member's score was taken. */
   virtual void on_score(const Run& run, double time, double score);
+  /** The value that "group/name" stands for in a config, or null. */
+  static const Value* find_in(const Config& config, const std::string& name);
+  static void set_in(Config& config, const std::string& name, Value value);
   const PopulationBasedTrainingOptions& options() const noexcept { return options_; }
   Rng& rng() noexcept { return rng_; }
 
