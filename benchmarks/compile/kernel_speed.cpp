@@ -1,5 +1,6 @@
 // Kernels of compiled steps against MKL's sgemm (of libtorch_cpu) and the memory's speed, one thread. Each figure is
-// the fastest of interleaved rounds; the spread is the slowest quarter of them. argv: libtorch_cpu.so [instruction set].
+// the fastest of interleaved rounds; the spread is the slowest quarter of them. argv: libtorch_cpu.so [instruction
+// set].
 #include <levin/compile/kernels/attention.h>
 #include <levin/compile/kernels/conv.h>
 #include <levin/compile/kernels/gemm.h>
@@ -33,8 +34,8 @@ using levin::benchmarks::Limit;
 
 namespace {
 
-using Sgemm = void (*)(const char*, const char*, const int*, const int*, const int*, const float*, const float*, const int*,
-                       const float*, const int*, const float*, float*, const int*);
+using Sgemm = void (*)(const char*, const char*, const int*, const int*, const int*, const float*, const float*,
+                       const int*, const float*, const int*, const float*, float*, const int*);
 
 struct Timing {
   double best = 1e9, third_quartile = 0;
@@ -77,32 +78,29 @@ void products(Sgemm sgemm) {
     int m, n, k;
     bool ta, tb;
   };
-  const Case cases[] = {{"blog net, layer 1", 100, 16, 1, false, true},
-                        {"blog net, layer 2", 100, 1, 16, false, true},
-                        {"blog net, dW1", 16, 1, 100, true, false},
-                        {"blog net, dW2", 1, 16, 100, true, false},
-                        {"MLP layer 1", 64, 128, 784, false, true},
-                        {"MLP dX", 64, 784, 128, false, false},
-                        {"MLP dW1", 128, 784, 64, true, false},
-                        {"MLP layer 2", 64, 10, 128, false, true},
-                        {"MLP dX2", 64, 128, 10, false, false},
-                        {"MLP dW2", 10, 128, 64, true, false},
-                        {"GPT qkv", 768, 384, 128, false, true},
-                        {"GPT qkv dX", 768, 128, 384, false, false},
-                        {"GPT qkv dW", 384, 128, 768, true, false},
-                        {"GPT mlp", 768, 512, 128, false, true},
-                        {"GPT mlp dX", 768, 128, 512, false, false},
-                        {"GPT mlp dW", 512, 128, 768, true, false},
-                        {"GPT head", 768, 65, 128, false, true},
-                        {"LSTM gates", 32, 256, 64, false, true},
-                        {"square 256", 256, 256, 256, false, false},
-                        {"square 256, x W^T", 256, 256, 256, false, true},
-                        {"square 1024", 1024, 1024, 1024, false, false},
-                        {"square 1024, x W^T", 1024, 1024, 1024, false, true}};
-  std::printf("%-20s %16s %10s %8s %10s %8s %14s\n", "product", "m x n x k", "own us", "GF/s", "MKL us", "GF/s", "MKL / own (q3)");
+  const Case cases[] = {
+      {"blog net, layer 1", 100, 16, 1, false, true},  {"blog net, layer 2", 100, 1, 16, false, true},
+      {"blog net, dW1", 16, 1, 100, true, false},      {"blog net, dW2", 1, 16, 100, true, false},
+      {"MLP layer 1", 64, 128, 784, false, true},      {"MLP dX", 64, 784, 128, false, false},
+      {"MLP dW1", 128, 784, 64, true, false},          {"MLP layer 2", 64, 10, 128, false, true},
+      {"MLP dX2", 64, 128, 10, false, false},          {"MLP dW2", 10, 128, 64, true, false},
+      {"GPT qkv", 768, 384, 128, false, true},         {"GPT qkv dX", 768, 128, 384, false, false},
+      {"GPT qkv dW", 384, 128, 768, true, false},      {"GPT mlp", 768, 512, 128, false, true},
+      {"GPT mlp dX", 768, 128, 512, false, false},     {"GPT mlp dW", 512, 128, 768, true, false},
+      {"GPT head", 768, 65, 128, false, true},         {"LSTM gates", 32, 256, 64, false, true},
+      {"square 256", 256, 256, 256, false, false},     {"square 256, x W^T", 256, 256, 256, false, true},
+      {"square 1024", 1024, 1024, 1024, false, false}, {"square 1024, x W^T", 1024, 1024, 1024, false, true}};
+  std::printf("%-20s %16s %10s %8s %10s %8s %14s\n", "product", "m x n x k", "own us", "GF/s", "MKL us", "GF/s",
+              "MKL / own (q3)");
   for (const Case& c : cases) {
-    const Gemm g{.m = c.m, .n = c.n, .k = c.k, .transpose_a = c.ta, .transpose_b = c.tb, .lda = c.ta ? c.m : c.k,
-                 .ldb = c.tb ? c.k : c.n, .ldc = c.n};
+    const Gemm g{.m = c.m,
+                 .n = c.n,
+                 .k = c.k,
+                 .transpose_a = c.ta,
+                 .transpose_b = c.tb,
+                 .lda = c.ta ? c.m : c.k,
+                 .ldb = c.tb ? c.k : c.n,
+                 .ldc = c.n};
     const auto size = [](int x, int y) { return static_cast<std::size_t>(x) * static_cast<std::size_t>(y); };
     const std::vector<float> a = random_floats(size(c.m, c.k)), b = random_floats(size(c.k, c.n));
     std::vector<float> x(size(c.m, c.n)), y = x;
@@ -110,10 +108,12 @@ void products(Sgemm sgemm) {
     const GemmFn own = select_gemm(g);
     const int lda = static_cast<int>(g.lda), ldb = static_cast<int>(g.ldb), ldc = static_cast<int>(g.ldc);
     const float one = 1, none = 0;
-    std::vector<std::function<void()>> contenders = {[&] { own(g, {a.data(), b.data(), x.data(), nullptr, nullptr}, workspace.data(), 0, g.m); }};
+    std::vector<std::function<void()>> contenders = {
+        [&] { own(g, {a.data(), b.data(), x.data(), nullptr, nullptr}, workspace.data(), 0, g.m); }};
     if (sgemm) {
       contenders.emplace_back([&] {
-        sgemm(c.tb ? "T" : "N", c.ta ? "T" : "N", &c.n, &c.m, &c.k, &one, b.data(), &ldb, a.data(), &lda, &none, y.data(), &ldc);
+        sgemm(c.tb ? "T" : "N", c.ta ? "T" : "N", &c.n, &c.m, &c.k, &one, b.data(), &ldb, a.data(), &lda, &none,
+              y.data(), &ldc);
       });
     }
     const std::vector<Timing> t = race(contenders, c.m >= 1024 ? 10 : 40);
@@ -141,15 +141,32 @@ void network() {
   } separate{start}, fused{start};
   std::vector<float> hidden(batch * width), d_hidden = hidden, out(batch), d_out(batch);
 
-  const Gemm layer1{.m = batch, .n = width, .k = 1, .transpose_b = true, .lda = 1, .ldb = 1, .ldc = width, .bias = true, .epilogue = Gemm::Epilogue::relu};
-  const Gemm layer2{.m = batch, .n = 1, .k = width, .transpose_b = true, .lda = width, .ldb = width, .ldc = 1, .bias = true};
-  const Gemm of_hidden{.m = batch, .n = width, .k = 1, .lda = 1, .ldb = width, .ldc = width, .epilogue = Gemm::Epilogue::relu_mask, .ld_mask = width};
+  const Gemm layer1{.m = batch,
+                    .n = width,
+                    .k = 1,
+                    .transpose_b = true,
+                    .lda = 1,
+                    .ldb = 1,
+                    .ldc = width,
+                    .bias = true,
+                    .epilogue = Gemm::Epilogue::relu};
+  const Gemm layer2{
+      .m = batch, .n = 1, .k = width, .transpose_b = true, .lda = width, .ldb = width, .ldc = 1, .bias = true};
+  const Gemm of_hidden{.m = batch,
+                       .n = width,
+                       .k = 1,
+                       .lda = 1,
+                       .ldb = width,
+                       .ldc = width,
+                       .epilogue = Gemm::Epilogue::relu_mask,
+                       .ld_mask = width};
   const Gemm of_w2{.m = 1, .n = width, .k = batch, .transpose_a = true, .lda = 1, .ldb = width, .ldc = width};
   const Gemm of_w1{.m = width, .n = 1, .k = batch, .transpose_a = true, .lda = width, .ldb = 1, .ldc = 1};
   const Mse mse{batch, 1};
   const Adam adam{};
   const Mlp mlp{batch, 1, width};
-  const GemmFn run1 = select_gemm(layer1), run2 = select_gemm(layer2), run3 = select_gemm(of_hidden), run4 = select_gemm(of_w2), run5 = select_gemm(of_w1);
+  const GemmFn run1 = select_gemm(layer1), run2 = select_gemm(layer2), run3 = select_gemm(of_hidden),
+               run4 = select_gemm(of_w2), run5 = select_gemm(of_w1);
   const MseFn run_mse = select_mse(mse);
   const AdamFn run_adam = select_adam(adam);
   const MlpForwardFn forward = select_mlp_forward(mlp);
@@ -183,14 +200,21 @@ void network() {
   };
   Limit limit(start.data(), x.data(), y.data());
   for (int i = 0; i < 100; i++) step(), fused_step(), limit.step();
-  std::printf("\nblog post's network, loss after 100 steps: %.7f kernels, %.7f fused, %.7f by hand\n", static_cast<double>(separate.loss),
-              static_cast<double>(fused.loss), static_cast<double>(limit.loss()));
-  const std::vector<Timing> t = race({step, fused_step, [&] { limit.step(); }, [&] { fused.step = 100, update(fused); },
-                                      [&] { forward(mlp, {x.data(), start.data(), start.data(), start.data(), nullptr, out.data()}); },
-                                      [&] { run_mse(mse, {out.data(), y.data(), nullptr, &fused.loss, d_out.data(), d_hidden.data()}); },
-                                      [&] { backward(mlp, {x.data(), start.data(), start.data(), start.data(), d_out.data(), hidden.data(), d_hidden.data(), d_hidden.data() + width, nullptr}); }});
-  std::printf("us a step (q3): kernels %.3f (%.3f), fused %.3f (%.3f), by hand %.3f (%.3f); fused / by hand %.2f; of it Adam %.3f, forward %.3f, loss %.3f, backward %.3f\n",
-              t[0].best, t[0].third_quartile, t[1].best, t[1].third_quartile, t[2].best, t[2].third_quartile, t[1].best / t[2].best, t[3].best, t[4].best, t[5].best, t[6].best);
+  std::printf("\nblog post's network, loss after 100 steps: %.7f kernels, %.7f fused, %.7f by hand\n",
+              static_cast<double>(separate.loss), static_cast<double>(fused.loss), static_cast<double>(limit.loss()));
+  const std::vector<Timing> t =
+      race({step, fused_step, [&] { limit.step(); }, [&] { fused.step = 100, update(fused); },
+            [&] { forward(mlp, {x.data(), start.data(), start.data(), start.data(), nullptr, out.data()}); },
+            [&] { run_mse(mse, {out.data(), y.data(), nullptr, &fused.loss, d_out.data(), d_hidden.data()}); },
+            [&] {
+              backward(mlp, {x.data(), start.data(), start.data(), start.data(), d_out.data(), hidden.data(),
+                             d_hidden.data(), d_hidden.data() + width, nullptr});
+            }});
+  std::printf(
+      "us a step (q3): kernels %.3f (%.3f), fused %.3f (%.3f), by hand %.3f (%.3f); fused / by hand %.2f; of it Adam "
+      "%.3f, forward %.3f, loss %.3f, backward %.3f\n",
+      t[0].best, t[0].third_quartile, t[1].best, t[1].third_quartile, t[2].best, t[2].third_quartile,
+      t[1].best / t[2].best, t[3].best, t[4].best, t[5].best, t[6].best);
 }
 
 /** Everything that the memory or the functions bound. */
@@ -207,13 +231,21 @@ void streams() {
     float step = 10;
     const Adam adam{};
     const AdamFn run = select_adam(adam);
-    report("Adam " + std::to_string(n), race({[&] { run(adam, {p.data(), g.data(), m.data(), v.data(), nullptr, &lr, &step}, 0, size); }}, 10)[0].best,
-           28.0 * static_cast<double>(n), "GB/s");
+    report(
+        "Adam " + std::to_string(n),
+        race({[&] { run(adam, {p.data(), g.data(), m.data(), v.data(), nullptr, &lr, &step}, 0, size); }}, 10)[0].best,
+        28.0 * static_cast<double>(n), "GB/s");
     // gelu(x + y) * 0.5 - x, its relu, squared ...: eight operations
     const Pointwise chain{.inner = size,
                           .inputs = {{}, {}},
-                          .ops = {{Opcode::add, 0, 1}, {Opcode::mul, 2, 0}, {Opcode::scale_shift, 3, -1, -1, 0.5F, 1}, {Opcode::relu, 4}, {Opcode::sub, 5, 1},
-                                  {Opcode::square, 6}, {Opcode::maximum, 7, 0}, {Opcode::add, 8, 2}},
+                          .ops = {{Opcode::add, 0, 1},
+                                  {Opcode::mul, 2, 0},
+                                  {Opcode::scale_shift, 3, -1, -1, 0.5F, 1},
+                                  {Opcode::relu, 4},
+                                  {Opcode::sub, 5, 1},
+                                  {Opcode::square, 6},
+                                  {Opcode::maximum, 7, 0},
+                                  {Opcode::add, 8, 2}},
                           .outputs = {{.from = 9}}};
     const PointwiseProgram program(chain);
     std::vector<std::byte> workspace(program.workspace());
@@ -223,7 +255,8 @@ void streams() {
       const float *a = p.data(), *b = g.data();
       float* o = m.data();
       for (std::size_t i = 0; i < n; i++) {
-        const float sum = a[i] + b[i], scaled = 0.5F * (sum * a[i]) + 1, e = (scaled > 0 ? scaled : 0) - b[i], square = e * e;
+        const float sum = a[i] + b[i], scaled = 0.5F * (sum * a[i]) + 1, e = (scaled > 0 ? scaled : 0) - b[i],
+                    square = e * e;
         o[i] = (square > a[i] ? square : a[i]) + sum;
       }
     };
@@ -234,14 +267,16 @@ void streams() {
       if (n > 100000) continue;
       const Pointwise single{.inner = size, .inputs = {{}}, .ops = {{code, 0}}, .outputs = {{.from = 1}}};
       const PointwiseProgram one(single);
-      report(std::string(name_of(code)) + " " + std::to_string(n), race({[&] { one.run(in, out, nullptr, 0, size); }}, 10)[0].best, 8.0 * static_cast<double>(n), "GB/s");
+      report(std::string(name_of(code)) + " " + std::to_string(n),
+             race({[&] { one.run(in, out, nullptr, 0, size); }}, 10)[0].best, 8.0 * static_cast<double>(n), "GB/s");
     }
   }
   {
     std::vector<float> mask(4096);
     const DropoutMaskFn run = select_dropout_mask();
     RandomStream stream{1, 0};
-    report("dropout mask 4096", race({[&] { stream.offset++, run(stream, 0.1F, mask.data(), 0, 4096); }}, 10)[0].best, 4096, "G/s");
+    report("dropout mask 4096", race({[&] { stream.offset++, run(stream, 0.1F, mask.data(), 0, 4096); }}, 10)[0].best,
+           4096, "G/s");
   }
   for (const auto& [rows, classes] : {std::pair(64, 10), std::pair(768, 65)}) {
     const auto n = static_cast<std::size_t>(rows * classes);
@@ -252,7 +287,10 @@ void streams() {
     const CrossEntropy ce{.rows = rows, .classes = classes};
     const CrossEntropyFn run = select_cross_entropy(ce);
     report("cross entropy + gradient " + std::to_string(rows) + "x" + std::to_string(classes),
-           race({[&] { run(ce, {logits.data(), target.data(), nullptr, nullptr, &loss, gradient.data()}, nullptr); }}, 10)[0].best, 8.0 * static_cast<double>(n), "GB/s");
+           race({[&] { run(ce, {logits.data(), target.data(), nullptr, nullptr, &loss, gradient.data()}, nullptr); }},
+                10)[0]
+               .best,
+           8.0 * static_cast<double>(n), "GB/s");
   }
   {
     const std::vector<float> x = random_floats(768 * 128), w = random_floats(128);
@@ -260,25 +298,54 @@ void streams() {
     const LayerNorm s{768, 128};
     const auto f = select_layer_norm_forward(s);
     const auto b = select_layer_norm_backward(s);
-    report("layer norm 768x128", race({[&] { f(s, {x.data(), w.data(), w.data(), y.data(), mean.data(), rstd.data()}, 0, 768); }}, 10)[0].best, 8.0 * 768 * 128, "GB/s");
-    report("layer norm backward 768x128", race({[&] { b(s, {y.data(), x.data(), w.data(), mean.data(), rstd.data(), dx.data(), dw.data(), db.data()}); }}, 10)[0].best, 12.0 * 768 * 128, "GB/s");
+    report(
+        "layer norm 768x128",
+        race({[&] { f(s, {x.data(), w.data(), w.data(), y.data(), mean.data(), rstd.data()}, 0, 768); }}, 10)[0].best,
+        8.0 * 768 * 128, "GB/s");
+    report(
+        "layer norm backward 768x128",
+        race({[&] { b(s, {y.data(), x.data(), w.data(), mean.data(), rstd.data(), dx.data(), dw.data(), db.data()}); }},
+             10)[0]
+            .best,
+        12.0 * 768 * 128, "GB/s");
     const BatchNorm bn{.batch = 64, .channels = 256};
     const auto fb = select_batch_norm_forward(bn);
-    report("batch norm 64x256", race({[&] { fb(bn, {x.data(), nullptr, nullptr, nullptr, nullptr, y.data(), mean.data(), rstd.data()}, 0, 256); }}, 10)[0].best, 8.0 * 64 * 256, "GB/s");
+    report("batch norm 64x256",
+           race({[&] {
+                  fb(bn, {x.data(), nullptr, nullptr, nullptr, nullptr, y.data(), mean.data(), rstd.data()}, 0, 256);
+                }},
+                10)[0]
+               .best,
+           8.0 * 64 * 256, "GB/s");
   }
-  for (const auto& [channels, out, size, kernel, pad] : {std::array{1, 8, 28, 3, 1}, std::array{8, 16, 14, 3, 1}, std::array{1, 32, 28, 5, 2}, std::array{32, 64, 14, 5, 2}, std::array{16, 16, 32, 3, 1}}) {
-    const Conv c{.batch = 64, .in_channels = channels, .out_channels = out, .height = size, .width = size, .kernel_h = kernel, .kernel_w = kernel, .padding_h = pad, .padding_w = pad};
+  for (const auto& [channels, out, size, kernel, pad] :
+       {std::array{1, 8, 28, 3, 1}, std::array{8, 16, 14, 3, 1}, std::array{1, 32, 28, 5, 2},
+        std::array{32, 64, 14, 5, 2}, std::array{16, 16, 32, 3, 1}}) {
+    const Conv c{.batch = 64,
+                 .in_channels = channels,
+                 .out_channels = out,
+                 .height = size,
+                 .width = size,
+                 .kernel_h = kernel,
+                 .kernel_w = kernel,
+                 .padding_h = pad,
+                 .padding_w = pad};
     const auto area = static_cast<std::size_t>(size * size);
-    const std::vector<float> x = random_floats(64 * static_cast<std::size_t>(channels) * area), w = random_floats(static_cast<std::size_t>(out * channels * kernel * kernel)), dy = random_floats(64 * static_cast<std::size_t>(out) * area);
+    const std::vector<float> x = random_floats(64 * static_cast<std::size_t>(channels) * area),
+                             w = random_floats(static_cast<std::size_t>(out * channels * kernel * kernel)),
+                             dy = random_floats(64 * static_cast<std::size_t>(out) * area);
     std::vector<float> y(dy.size()), dx(x.size()), dw(w.size()), db(static_cast<std::size_t>(out));
     std::vector<std::byte> workspace(conv_workspace(c));
     const auto f = select_conv_forward(c);
     const auto i = select_conv_input(c);
     const auto g = select_conv_weight(c);
-    const std::vector<Timing> t = race({[&] { f(c, x.data(), w.data(), nullptr, y.data(), workspace.data(), 0, 64); }, [&] { i(c, dy.data(), w.data(), dx.data(), workspace.data(), 0, 64); },
-                                        [&] { g(c, x.data(), dy.data(), dw.data(), db.data(), workspace.data()); }}, 10);
+    const std::vector<Timing> t = race({[&] { f(c, x.data(), w.data(), nullptr, y.data(), workspace.data(), 0, 64); },
+                                        [&] { i(c, dy.data(), w.data(), dx.data(), workspace.data(), 0, 64); },
+                                        [&] { g(c, x.data(), dy.data(), dw.data(), db.data(), workspace.data()); }},
+                                       10);
     const double flops = 2.0 * 64 * static_cast<double>(area) * out * channels * kernel * kernel;
-    const std::string what = "conv " + std::to_string(channels) + "->" + std::to_string(out) + ", " + std::to_string(size) + "^2, " + std::to_string(kernel) + "x" + std::to_string(kernel);
+    const std::string what = "conv " + std::to_string(channels) + "->" + std::to_string(out) + ", " +
+                             std::to_string(size) + "^2, " + std::to_string(kernel) + "x" + std::to_string(kernel);
     report(what, t[0].best, flops, "GF/s");
     report("  its gradient of the input", t[1].best, flops, "GF/s");
     report("  its gradient of the weights", t[2].best, flops, "GF/s");
@@ -293,8 +360,20 @@ void streams() {
     const auto b = select_attention_backward(s);
     const float* q = qkv.data();
     const double flops = 2.0 * 12 * 4 * 64 * 64 * 32;
-    report("attention 12x4x64x32 causal", race({[&] { f(s, {q, q + 128, q + 256, nullptr, o.data(), lse.data()}, workspace.data(), 0, 48); }}, 10)[0].best, 2 * flops, "GF/s");
-    report("attention backward", race({[&] { b(s, {d_o.data(), q, q + 128, q + 256, nullptr, o.data(), lse.data(), d.data(), d.data() + 128, d.data() + 256, out, in, in, in}, workspace.data(), 0, 48); }}, 10)[0].best, 5 * flops, "GF/s");
+    report("attention 12x4x64x32 causal",
+           race({[&] { f(s, {q, q + 128, q + 256, nullptr, o.data(), lse.data()}, workspace.data(), 0, 48); }}, 10)[0]
+               .best,
+           2 * flops, "GF/s");
+    report("attention backward",
+           race({[&] {
+                  b(s,
+                    {d_o.data(), q, q + 128, q + 256, nullptr, o.data(), lse.data(), d.data(), d.data() + 128,
+                     d.data() + 256, out, in, in, in},
+                    workspace.data(), 0, 48);
+                }},
+                10)[0]
+               .best,
+           5 * flops, "GF/s");
   }
 }
 

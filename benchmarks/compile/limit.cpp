@@ -75,8 +75,10 @@ void limit_step(Limit& limit) {
   // Adam
   limit.power1_ *= 0.9;
   limit.power2_ *= 0.999;
-  const auto size = static_cast<float>(1e-3 / (1 - limit.power1_)), inverse_root = static_cast<float>(1 / std::sqrt(1 - limit.power2_));
-  auto *p = reinterpret_cast<Vector*>(ps), *m = reinterpret_cast<Vector*>(limit.m_), *v = reinterpret_cast<Vector*>(limit.v_);
+  const auto size = static_cast<float>(1e-3 / (1 - limit.power1_)),
+             inverse_root = static_cast<float>(1 / std::sqrt(1 - limit.power2_));
+  auto *p = reinterpret_cast<Vector*>(ps), *m = reinterpret_cast<Vector*>(limit.m_),
+       *v = reinterpret_cast<Vector*>(limit.v_);
   for (int i = 0; i < kSlots / 16; i++) {
     m[i] += 0.1F * (g[i] - m[i]);
     v[i] = v[i] * 0.999F + 0.001F * g[i] * g[i];

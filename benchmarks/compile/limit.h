@@ -1,5 +1,5 @@
-// What the smallest network of the benchmarks costs at least: one training step of Linear(1, 16) -> ReLU -> Linear(16, 1)
-// on a batch of 100 with squared error and Adam, written by hand for just these sizes, all fused.
+// What the smallest network of the benchmarks costs at least: one training step of Linear(1, 16) -> ReLU -> Linear(16,
+// 1) on a batch of 100 with squared error and Adam, written by hand for just these sizes, all fused.
 #pragma once
 
 #include <cmath>

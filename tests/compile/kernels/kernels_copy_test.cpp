@@ -13,8 +13,8 @@ namespace {
 using namespace levin::compile::kernels::testing;
 
 /** Row-major strides of sizes laid out in the order that `order` gives, outermost first. */
-std::array<std::int64_t, kMaxCopyDims> strides_in_order(const std::vector<std::int64_t>& sizes, const std::vector<std::size_t>& order,
-                                                        std::int64_t gap) {
+std::array<std::int64_t, kMaxCopyDims> strides_in_order(const std::vector<std::int64_t>& sizes,
+                                                        const std::vector<std::size_t>& order, std::int64_t gap) {
   std::array<std::int64_t, kMaxCopyDims> strides{};
   std::int64_t stride = 1;
   for (std::size_t i = order.size(); i-- > 0;) {
@@ -26,7 +26,8 @@ std::array<std::int64_t, kMaxCopyDims> strides_in_order(const std::vector<std::i
 
 TEST(KernelsCopy, EveryOrderOfDimensions) {
   for_each_instruction_set([] {
-    for (const std::vector<std::int64_t>& sizes : {std::vector<std::int64_t>{}, {7}, {37, 45}, {3, 1, 5}, {2, 9, 8, 5}, {2, 3, 1, 4, 5, 3}, {4, 0, 3}}) {
+    for (const std::vector<std::int64_t>& sizes :
+         {std::vector<std::int64_t>{}, {7}, {37, 45}, {3, 1, 5}, {2, 9, 8, 5}, {2, 3, 1, 4, 5, 3}, {4, 0, 3}}) {
       std::vector<std::size_t> from_order(sizes.size()), to_order(sizes.size());
       std::iota(from_order.begin(), from_order.end(), std::size_t{0});
       std::iota(to_order.begin(), to_order.end(), std::size_t{0});
@@ -34,8 +35,10 @@ TEST(KernelsCopy, EveryOrderOfDimensions) {
       do {
         for (const std::int64_t gap : {0, 2}) {
           for (const bool accumulate : {false, true}) {
-            StridedCopy c{.dims = static_cast<int>(sizes.size()), .from_strides = strides_in_order(sizes, from_order, gap),
-                          .to_strides = strides_in_order(sizes, to_order, gap), .accumulate = accumulate};
+            StridedCopy c{.dims = static_cast<int>(sizes.size()),
+                          .from_strides = strides_in_order(sizes, from_order, gap),
+                          .to_strides = strides_in_order(sizes, to_order, gap),
+                          .accumulate = accumulate};
             std::copy(sizes.begin(), sizes.end(), c.sizes.begin());
             if (tried % 5 == 4 && c.dims > 1) c.from_strides[1] = 0;  // a dimension that is expanded
             const std::int64_t room = 2 * (c.numel() + 1) * 3;
@@ -102,7 +105,8 @@ TEST(KernelsCopy, Casts) {
     std::iota(bytes.begin(), bytes.end(), std::uint8_t{203});
     Floats out(53);
     select_cast_bytes()(bytes.data(), out.data(), 1 / 255.F, 53);
-    for (std::int64_t i = 0; i < 53; i++) EXPECT_EQ(out[i], static_cast<float>(bytes[static_cast<std::size_t>(i)]) * (1 / 255.F));
+    for (std::int64_t i = 0; i < 53; i++)
+      EXPECT_EQ(out[i], static_cast<float>(bytes[static_cast<std::size_t>(i)]) * (1 / 255.F));
     EXPECT_TRUE(out.intact());
   });
   const std::int64_t wide[] = {-3, 16777216};
@@ -116,7 +120,8 @@ TEST(KernelsEmbedding, ForwardAndBackward) {
   for_each_instruction_set([] {
     for (const bool frequency : {false, true}) {
       for (const std::int64_t columns : {1, 16, 37}) {
-        const Embedding e{.rows = 9, .columns = columns, .count = 20, .padding_idx = 4, .scale_by_frequency = frequency};
+        const Embedding e{
+            .rows = 9, .columns = columns, .count = 20, .padding_idx = 4, .scale_by_frequency = frequency};
         Random random(5);
         const Floats table = random.floats(e.rows * columns), dy = random.floats(e.count * columns);
         std::vector<std::int64_t> ids;
@@ -132,7 +137,8 @@ TEST(KernelsEmbedding, ForwardAndBackward) {
           const auto times = static_cast<double>(std::count(ids.begin(), ids.end(), id));
           for (std::int64_t c = 0; c < columns; c++) {
             ASSERT_EQ(y[i * columns + c], table[id * columns + c]);
-            if (id != 4) expected[static_cast<std::size_t>(id * columns + c)] += dy[i * columns + c] / (frequency ? times : 1);
+            if (id != 4)
+              expected[static_cast<std::size_t>(id * columns + c)] += dy[i * columns + c] / (frequency ? times : 1);
           }
         }
         for (std::int64_t i = 0; i < d.size(); i++) {

@@ -16,7 +16,8 @@ struct Operands {
 Operands random_operands(const Gemm& g, unsigned seed) {
   Random random(seed);
   const std::int64_t a_rows = g.transpose_a ? g.k : g.m, b_rows = g.transpose_b ? g.n : g.k;
-  return {random.floats((g.batch - 1) * g.stride_a + a_rows * g.lda), random.floats((g.batch - 1) * g.stride_b + b_rows * g.ldb),
+  return {random.floats((g.batch - 1) * g.stride_a + a_rows * g.lda),
+          random.floats((g.batch - 1) * g.stride_b + b_rows * g.ldb),
           random.floats((g.batch - 1) * g.stride_c + g.m * g.ldc), random.floats(g.n),
           random.floats((g.batch - 1) * g.stride_mask + g.m * std::max(g.ld_mask, g.n))};
 }
@@ -47,8 +48,9 @@ void expect_right(const Gemm& g, const Operands& x, const Floats& before) {
         }
         double value = 0, scale = 1e-30;
         for (std::int64_t k = 0; k < g.k; k++) {
-          const double product = static_cast<double>(x.a[batch * g.stride_a + (g.transpose_a ? k * g.lda + i : i * g.lda + k)]) *
-                                 x.b[batch * g.stride_b + (g.transpose_b ? j * g.ldb + k : k * g.ldb + j)];
+          const double product =
+              static_cast<double>(x.a[batch * g.stride_a + (g.transpose_a ? k * g.lda + i : i * g.lda + k)]) *
+              x.b[batch * g.stride_b + (g.transpose_b ? j * g.ldb + k : k * g.ldb + j)];
           value += product;
           scale += std::abs(product);
         }
@@ -58,7 +60,8 @@ void expect_right(const Gemm& g, const Operands& x, const Floats& before) {
         if (g.accumulate) value += before[at];
         scale += 2;
         if (g.epilogue == Gemm::Epilogue::relu) value = std::max(value, 0.0);
-        if (g.epilogue == Gemm::Epilogue::relu_mask && !(x.mask[batch * g.stride_mask + i * g.ld_mask + j] > 0)) value = 0;
+        if (g.epilogue == Gemm::Epilogue::relu_mask && !(x.mask[batch * g.stride_mask + i * g.ld_mask + j] > 0))
+          value = 0;
         ASSERT_TRUE(close(x.c[at], value, 1e-6, scale)) << "batch " << batch << " row " << i << " column " << j;
       }
     }
@@ -66,8 +69,15 @@ void expect_right(const Gemm& g, const Operands& x, const Floats& before) {
 }
 
 Gemm shape(std::int64_t m, std::int64_t n, std::int64_t k, bool ta, bool tb, std::int64_t gap = 0) {
-  return {.m = m, .n = n, .k = k, .transpose_a = ta, .transpose_b = tb, .lda = (ta ? m : k) + gap, .ldb = (tb ? k : n) + gap,
-          .ldc = n + gap, .ld_mask = n + gap};
+  return {.m = m,
+          .n = n,
+          .k = k,
+          .transpose_a = ta,
+          .transpose_b = tb,
+          .lda = (ta ? m : k) + gap,
+          .ldb = (tb ? k : n) + gap,
+          .ldc = n + gap,
+          .ld_mask = n + gap};
 }
 
 std::string name(const Gemm& g) {
@@ -142,8 +152,8 @@ TEST(KernelsGemm, Batches) {
 TEST(KernelsGemm, SplitsAndAlignmentDoNotChangeBits) {
   for_each_instruction_set([] {
     Random random(9);
-    for (const auto& [m, n, k] : {std::array{61, 33, 600}, std::array{61, 1, 30}, std::array{61, 1, 99}, std::array{61, 20, 1},
-                                  std::array{30, 700, 65}}) {
+    for (const auto& [m, n, k] : {std::array{61, 33, 600}, std::array{61, 1, 30}, std::array{61, 1, 99},
+                                  std::array{61, 20, 1}, std::array{30, 700, 65}}) {
       for (int transposes = 0; transposes < 4; transposes++) {
         Gemm g = shape(m, n, k, (transposes & 1) != 0, (transposes & 2) != 0);
         g.bias = true;

@@ -23,12 +23,14 @@ struct Expected {
   double total = 0, divisor = 1;
 };
 
-Expected cross_entropy(const CrossEntropy& s, const Floats& logits, const Targets& target, const Floats* weight, const float* upstream) {
+Expected cross_entropy(const CrossEntropy& s, const Floats& logits, const Targets& target, const Floats* weight,
+                       const float* upstream) {
   Expected e;
   const double smooth = static_cast<double>(s.label_smoothing), share = smooth / static_cast<double>(s.classes);
   if (s.reduction == Reduction::mean) {
     e.divisor = 0;
-    for (const std::int64_t t : target) e.divisor += t == s.ignore_index ? 0 : weight ? static_cast<double>((*weight)[t]) : 1;
+    for (const std::int64_t t : target)
+      e.divisor += t == s.ignore_index ? 0 : weight ? static_cast<double>((*weight)[t]) : 1;
   }
   for (std::int64_t r = 0; r < s.rows; r++) {
     const auto log_p = log_softmax(logits.data() + r * s.classes, s.classes);
@@ -42,9 +44,11 @@ Expected cross_entropy(const CrossEntropy& s, const Floats& logits, const Target
       loss -= q.back() * log_p[static_cast<std::size_t>(c)];
       weights += q.back();
     }
-    const double scale = (upstream ? static_cast<double>(upstream[s.reduction == Reduction::none ? r : 0]) : 1.0) / e.divisor;
+    const double scale =
+        (upstream ? static_cast<double>(upstream[s.reduction == Reduction::none ? r : 0]) : 1.0) / e.divisor;
     for (std::int64_t c = 0; c < s.classes; c++) {
-      e.gradient.push_back(scale * (std::exp(log_p[static_cast<std::size_t>(c)]) * weights - q[static_cast<std::size_t>(c)]));
+      e.gradient.push_back(scale *
+                           (std::exp(log_p[static_cast<std::size_t>(c)]) * weights - q[static_cast<std::size_t>(c)]));
     }
     e.loss.push_back(loss);
     e.total += loss;
@@ -61,9 +65,13 @@ TEST(KernelsLoss, CrossEntropyAndItsGradient) {
         for (const std::int64_t rows : {1, 5, 12}) {
           for (int variant = 0; variant < 8; variant++) {
             Random random(++seed);
-            CrossEntropy s{.rows = rows, .classes = classes, .ignore_index = variant % 2 == 0 ? -100 : 0, .reduction = reduction,
+            CrossEntropy s{.rows = rows,
+                           .classes = classes,
+                           .ignore_index = variant % 2 == 0 ? -100 : 0,
+                           .reduction = reduction,
                            .label_smoothing = (variant & 2) != 0 ? 0.1F : 0};
-            const Floats logits = random.floats(rows * classes, -8, 8), weight = random.floats(classes, 0.2F, 2), up = random.floats(rows, 0.5F, 2);
+            const Floats logits = random.floats(rows * classes, -8, 8), weight = random.floats(classes, 0.2F, 2),
+                         up = random.floats(rows, 0.5F, 2);
             Targets target;
             for (std::int64_t r = 0; r < rows; r++) target.push_back(random.below(classes));
             if (rows > 1) target[1] = s.ignore_index;
@@ -71,14 +79,19 @@ TEST(KernelsLoss, CrossEntropyAndItsGradient) {
             if (classes == 1 && s.ignore_index == 0) s.ignore_index = 7, target[1 % target.size()] = rows > 1 ? 7 : 0;
             const bool weighted = (variant & 4) != 0, scaled = seed % 3 == 0;
             Floats loss(reduction == Reduction::none ? rows : 1), gradient(rows * classes), alone = loss;
-            const CrossEntropyArgs args{logits.data(), target.data(), weighted ? weight.data() : nullptr, scaled ? up.data() : nullptr,
-                                        loss.data(), gradient.data()};
+            const CrossEntropyArgs args{
+                logits.data(), target.data(),  weighted ? weight.data() : nullptr, scaled ? up.data() : nullptr,
+                loss.data(),   gradient.data()};
             ASSERT_EQ(select_cross_entropy(s)(s, args, nullptr), kAllInRange);
-            const Expected e = cross_entropy(s, logits, target, weighted ? &weight : nullptr, scaled ? up.data() : nullptr);
+            const Expected e =
+                cross_entropy(s, logits, target, weighted ? &weight : nullptr, scaled ? up.data() : nullptr);
             for (std::int64_t i = 0; i < loss.size(); i++) {
-              ASSERT_TRUE(close(loss[i], reduction == Reduction::none ? e.loss[static_cast<std::size_t>(i)] : e.total, 1e-6, 16)) << classes;
+              ASSERT_TRUE(close(loss[i], reduction == Reduction::none ? e.loss[static_cast<std::size_t>(i)] : e.total,
+                                1e-6, 16))
+                  << classes;
             }
-            for (std::int64_t i = 0; i < gradient.size(); i++) ASSERT_TRUE(close(gradient[i], e.gradient[static_cast<std::size_t>(i)], 2e-6, 1));
+            for (std::int64_t i = 0; i < gradient.size(); i++)
+              ASSERT_TRUE(close(gradient[i], e.gradient[static_cast<std::size_t>(i)], 2e-6, 1));
             EXPECT_TRUE(loss.intact() && gradient.intact());
             CrossEntropyArgs forward = args;
             forward.gradient = nullptr;
@@ -120,7 +133,9 @@ TEST(KernelsLoss, TargetsOutOfRangeAreReported) {
   for (const std::int64_t bad : {std::int64_t{3}, std::int64_t{-1}, std::int64_t{1} << 40}) {
     const Targets target = {0, -100, bad, 1};
     const CrossEntropy s{.rows = 4, .classes = 3};
-    EXPECT_EQ(select_cross_entropy(s)(s, {logits.data(), target.data(), nullptr, nullptr, loss.data(), gradient.data()}, nullptr), 2);
+    EXPECT_EQ(select_cross_entropy(s)(s, {logits.data(), target.data(), nullptr, nullptr, loss.data(), gradient.data()},
+                                      nullptr),
+              2);
     const Nll n{.rows = 4, .classes = 3};
     EXPECT_EQ(select_nll_forward(n)(n, {x.data(), target.data(), nullptr, loss.data(), nullptr}), 2);
     const float one = 1;
@@ -135,21 +150,26 @@ TEST(KernelsLoss, NllAfterLogSoftmaxIsCrossEntropy) {
     for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum}) {
       constexpr std::int64_t rows = 9, classes = 21;
       Random random(4);
-      const Floats logits = random.floats(rows * classes, -5, 5), weight = random.floats(classes, 0.2F, 2), up = random.floats(rows, 0.5F, 2);
+      const Floats logits = random.floats(rows * classes, -5, 5), weight = random.floats(classes, 0.2F, 2),
+                   up = random.floats(rows, 0.5F, 2);
       Targets target;
       for (std::int64_t r = 0; r < rows; r++) target.push_back(r == 4 ? -100 : random.below(classes));
-      Floats log_p(rows * classes), loss(reduction == Reduction::none ? rows : 1), total(1), d_log_p(rows * classes), d_logits(rows * classes);
+      Floats log_p(rows * classes), loss(reduction == Reduction::none ? rows : 1), total(1), d_log_p(rows * classes),
+          d_logits(rows * classes);
       const Softmax softmax{rows, classes, true};
       const Nll nll{.rows = rows, .classes = classes, .reduction = reduction};
       select_softmax_forward(softmax)(softmax, logits.data(), log_p.data(), 0, rows);
       select_nll_forward(nll)(nll, {log_p.data(), target.data(), weight.data(), loss.data(), total.data()});
       select_nll_backward(nll)(nll, {up.data(), target.data(), weight.data(), total.data(), d_log_p.data()});
       select_softmax_backward(softmax)(softmax, d_log_p.data(), log_p.data(), d_logits.data(), 0, rows);
-      const Expected e = cross_entropy({.rows = rows, .classes = classes, .reduction = reduction}, logits, target, &weight, up.data());
+      const Expected e =
+          cross_entropy({.rows = rows, .classes = classes, .reduction = reduction}, logits, target, &weight, up.data());
       for (std::int64_t i = 0; i < loss.size(); i++) {
-        EXPECT_TRUE(close(loss[i], reduction == Reduction::none ? e.loss[static_cast<std::size_t>(i)] : e.total, 1e-6, 10));
+        EXPECT_TRUE(
+            close(loss[i], reduction == Reduction::none ? e.loss[static_cast<std::size_t>(i)] : e.total, 1e-6, 10));
       }
-      for (std::int64_t i = 0; i < d_logits.size(); i++) EXPECT_TRUE(close(d_logits[i], e.gradient[static_cast<std::size_t>(i)], 2e-6, 1));
+      for (std::int64_t i = 0; i < d_logits.size(); i++)
+        EXPECT_TRUE(close(d_logits[i], e.gradient[static_cast<std::size_t>(i)], 2e-6, 1));
     }
   });
 }
@@ -174,7 +194,8 @@ TEST(KernelsLoss, SoftmaxForwardBackwardAndSplits) {
         for (std::int64_t r = 0; r < rows; r++) {
           const auto log_p = log_softmax(x.data() + r * columns, columns);
           double dot = 0;
-          for (std::int64_t c = 0; c < columns; c++) dot += dy[r * columns + c] * (log ? 1 : std::exp(log_p[static_cast<std::size_t>(c)]));
+          for (std::int64_t c = 0; c < columns; c++)
+            dot += dy[r * columns + c] * (log ? 1 : std::exp(log_p[static_cast<std::size_t>(c)]));
           for (std::int64_t c = 0; c < columns; c++) {
             const std::int64_t i = r * columns + c;
             const double lp = log_p[static_cast<std::size_t>(c)], p = std::exp(lp);
@@ -198,7 +219,8 @@ TEST(KernelsLoss, SoftmaxForwardBackwardAndSplits) {
 TEST(KernelsLoss, SquaredErrorWithGradientAndColumnSums) {
   for_each_instruction_set([] {
     for (const Reduction reduction : {Reduction::mean, Reduction::sum}) {
-      for (const auto& [rows, columns] : {std::pair(100, 1), std::pair(1, 1), std::pair(7, 3), std::pair(30, 40), std::pair(999, 10)}) {
+      for (const auto& [rows, columns] :
+           {std::pair(100, 1), std::pair(1, 1), std::pair(7, 3), std::pair(30, 40), std::pair(999, 10)}) {
         const std::int64_t n = rows * columns;
         Random random(static_cast<unsigned>(n));
         const Floats x = random.floats(n), y = random.floats(n);
@@ -218,7 +240,8 @@ TEST(KernelsLoss, SquaredErrorWithGradientAndColumnSums) {
           ASSERT_TRUE(close(gradient[i], 3 * scale * error, 1e-6, scale));
         }
         EXPECT_TRUE(close(loss[0], expected, 1e-6, expected));
-        for (std::int64_t c = 0; c < columns; c++) EXPECT_TRUE(close(sums[c], column[static_cast<std::size_t>(c)], 1e-6, scale * rows));
+        for (std::int64_t c = 0; c < columns; c++)
+          EXPECT_TRUE(close(sums[c], column[static_cast<std::size_t>(c)], 1e-6, scale * rows));
         EXPECT_TRUE(gradient.intact() && sums.intact());
       }
     }

@@ -16,12 +16,15 @@ struct Expected {
 };
 
 /** `set_of` and `channel_of` say which statistics and which weight an element has. */
-Expected normalise(const Floats& x, const Floats& dy, const Floats* weight, const Floats* bias, std::int64_t sets, std::int64_t channels,
-                   const std::function<std::int64_t(std::int64_t)>& set_of, const std::function<std::int64_t(std::int64_t)>& channel_of,
-                   double eps, bool rms = false) {
-  const auto n = static_cast<std::size_t>(x.size()), s = static_cast<std::size_t>(sets), c = static_cast<std::size_t>(channels);
+Expected normalise(const Floats& x, const Floats& dy, const Floats* weight, const Floats* bias, std::int64_t sets,
+                   std::int64_t channels, const std::function<std::int64_t(std::int64_t)>& set_of,
+                   const std::function<std::int64_t(std::int64_t)>& channel_of, double eps, bool rms = false) {
+  const auto n = static_cast<std::size_t>(x.size()), s = static_cast<std::size_t>(sets),
+             c = static_cast<std::size_t>(channels);
   const auto set = [&](std::size_t i) { return static_cast<std::size_t>(set_of(static_cast<std::int64_t>(i))); };
-  const auto channel = [&](std::size_t i) { return static_cast<std::size_t>(channel_of(static_cast<std::int64_t>(i))); };
+  const auto channel = [&](std::size_t i) {
+    return static_cast<std::size_t>(channel_of(static_cast<std::int64_t>(i)));
+  };
   const auto at = [](const Floats& f, std::size_t i) { return static_cast<double>(f[static_cast<std::int64_t>(i)]); };
   Expected e{Doubles(n), Doubles(n), Doubles(n), Doubles(c), Doubles(c), Doubles(s), Doubles(s)};
   Doubles counts(s), variance(s), g_sum(s), product_sum(s);
@@ -40,7 +43,8 @@ Expected normalise(const Floats& x, const Floats& dy, const Floats* weight, cons
   }
   for (std::size_t i = 0; i < n; i++) {
     const double w = weight ? at(*weight, channel(i)) : 1, count = counts[set(i)];
-    e.dx[i] = e.rstd[set(i)] * (at(dy, i) * w - (rms ? 0 : g_sum[set(i)] / count) - e.normal[i] * product_sum[set(i)] / count);
+    e.dx[i] = e.rstd[set(i)] *
+              (at(dy, i) * w - (rms ? 0 : g_sum[set(i)] / count) - e.normal[i] * product_sum[set(i)] / count);
   }
   return e;
 }
@@ -60,20 +64,25 @@ TEST(KernelsNorm, LayerAndRmsNorm) {
         for (int affine = 0; affine < 3; affine++) {
           const std::int64_t n = rows * columns;
           Random random(static_cast<unsigned>(n));
-          const Floats x = random.floats(n, 1, 4), dy = random.floats(n), w = random.floats(columns), b = random.floats(columns);
+          const Floats x = random.floats(n, 1, 4), dy = random.floats(n), w = random.floats(columns),
+                       b = random.floats(columns);
           const Floats *weight = affine > 0 ? &w : nullptr, *bias = affine > 1 ? &b : nullptr;
           const LayerNorm s{rows, columns, 1e-5, rms};
           Floats y(n), split(n), mean(rows), rstd(rows), dx(n), dw(columns), db(columns);
-          const LayerNormForwardArgs args{x.data(), weight ? w.data() : nullptr, bias ? b.data() : nullptr, y.data(), mean.data(), rstd.data()};
+          const LayerNormForwardArgs args{
+              x.data(), weight ? w.data() : nullptr, bias ? b.data() : nullptr, y.data(), mean.data(), rstd.data()};
           select_layer_norm_forward(s)(s, args, 0, rows);
           LayerNormForwardArgs again = args;
           again.y = split.data();
           select_layer_norm_forward(s)(s, again, 0, rows / 2);
           select_layer_norm_forward(s)(s, again, rows / 2, rows);
           EXPECT_TRUE(y.same_bits(split));
-          select_layer_norm_backward(s)(s, {dy.data(), x.data(), args.weight, mean.data(), rstd.data(), dx.data(), dw.data(), db.data()});
+          select_layer_norm_backward(s)(
+              s, {dy.data(), x.data(), args.weight, mean.data(), rstd.data(), dx.data(), dw.data(), db.data()});
           const auto c = columns;
-          const Expected e = normalise(x, dy, weight, bias, rows, columns, [c](std::int64_t i) { return i / c; }, [c](std::int64_t i) { return i % c; }, 1e-5, rms);
+          const Expected e = normalise(
+              x, dy, weight, bias, rows, columns, [c](std::int64_t i) { return i / c; },
+              [c](std::int64_t i) { return i % c; }, 1e-5, rms);
           expect_close(y, e.y, 2, "y");
           expect_close(rstd, e.rstd, 1, "rstd");
           expect_close(dx, e.dx, 4, "dx");
@@ -91,14 +100,17 @@ TEST(KernelsNorm, GroupNorm) {
          {std::array{2, 6, 5, 3}, std::array{1, 4, 1, 1}, std::array{3, 8, 49, 2}, std::array{2, 4, 64, 4}}) {
       const std::int64_t n = batch * channels * area;
       Random random(static_cast<unsigned>(n));
-      const Floats x = random.floats(n, 0, 3), dy = random.floats(n), w = random.floats(channels), b = random.floats(channels);
+      const Floats x = random.floats(n, 0, 3), dy = random.floats(n), w = random.floats(channels),
+                   b = random.floats(channels);
       const GroupNorm s{batch, channels, area, groups, 1e-5};
       Floats y(n), mean(batch * groups), rstd(batch * groups), dx(n), dw(channels), db(channels);
       select_group_norm_forward(s)(s, {x.data(), w.data(), b.data(), y.data(), mean.data(), rstd.data()});
-      select_group_norm_backward(s)(s, {dy.data(), x.data(), w.data(), mean.data(), rstd.data(), dx.data(), dw.data(), db.data()});
+      select_group_norm_backward(s)(
+          s, {dy.data(), x.data(), w.data(), mean.data(), rstd.data(), dx.data(), dw.data(), db.data()});
       const std::int64_t per_group = channels / groups * area, a = area, c = channels;
-      const Expected e = normalise(x, dy, &w, &b, batch * groups, channels, [=](std::int64_t i) { return i / per_group; },
-                                   [=](std::int64_t i) { return i / a % c; }, 1e-5);
+      const Expected e = normalise(
+          x, dy, &w, &b, batch * groups, channels, [=](std::int64_t i) { return i / per_group; },
+          [=](std::int64_t i) { return i / a % c; }, 1e-5);
       expect_close(y, e.y, 2, "y");
       expect_close(mean, e.mean, 1, "mean");
       expect_close(rstd, e.rstd, 1, "rstd");
@@ -112,15 +124,18 @@ TEST(KernelsNorm, GroupNorm) {
 TEST(KernelsNorm, BatchNormInTraining) {
   for_each_instruction_set([] {
     for (const bool relu : {false, true}) {
-      for (const auto& [batch, channels, area] : {std::array{4, 3, 1}, std::array{64, 40, 1}, std::array{9, 5, 7}, std::array{2, 20, 100}}) {
+      for (const auto& [batch, channels, area] :
+           {std::array{4, 3, 1}, std::array{64, 40, 1}, std::array{9, 5, 7}, std::array{2, 20, 100}}) {
         const std::int64_t n = batch * channels * area;
         Random random(static_cast<unsigned>(n));
         const Floats x = random.floats(n, 0, 3), w = random.floats(channels, 0.5F, 2), b = random.floats(channels);
         Floats dy = random.floats(n);
         const Floats dy_given = dy;
         const BatchNorm s{batch, channels, area, 1e-5, 0.1, true, relu};
-        Floats y(n), mean(channels), invstd(channels), running_mean(channels, 1), running_var(channels, 2), dx(n), dw(channels), db(channels);
-        const BatchNormForwardArgs f{x.data(), w.data(), b.data(), running_mean.data(), running_var.data(), y.data(), mean.data(), invstd.data()};
+        Floats y(n), mean(channels), invstd(channels), running_mean(channels, 1), running_var(channels, 2), dx(n),
+            dw(channels), db(channels);
+        const BatchNormForwardArgs f{x.data(),           w.data(), b.data(),    running_mean.data(),
+                                     running_var.data(), y.data(), mean.data(), invstd.data()};
         select_batch_norm_forward(s)(s, f, 0, channels / 2);
         select_batch_norm_forward(s)(s, f, channels / 2, channels);
         Floats whole(n);
@@ -129,7 +144,15 @@ TEST(KernelsNorm, BatchNormInTraining) {
         g.running_mean = g.running_var = nullptr;
         select_batch_norm_forward(s)(s, g, 0, channels);
         EXPECT_TRUE(whole.same_bits(y));
-        BatchNormBackwardArgs back{.dy = dy_given.data(), .x = x.data(), .y = y.data(), .weight = w.data(), .save_mean = mean.data(), .save_invstd = invstd.data(), .dx = dx.data(), .dweight = dw.data(), .dbias = db.data()};
+        BatchNormBackwardArgs back{.dy = dy_given.data(),
+                                   .x = x.data(),
+                                   .y = y.data(),
+                                   .weight = w.data(),
+                                   .save_mean = mean.data(),
+                                   .save_invstd = invstd.data(),
+                                   .dx = dx.data(),
+                                   .dweight = dw.data(),
+                                   .dbias = db.data()};
         select_batch_norm_backward(s)(s, back, 0, 1);
         select_batch_norm_backward(s)(s, back, 1, channels);
         if (relu) {
@@ -164,12 +187,20 @@ TEST(KernelsNorm, BatchNormInEvaluation) {
     for (const auto& [batch, channels, area] : {std::array{3, 20, 1}, std::array{2, 3, 21}}) {
       const std::int64_t n = batch * channels * area;
       Random random(static_cast<unsigned>(n));
-      const Floats x = random.floats(n), dy = random.floats(n), w = random.floats(channels), b = random.floats(channels), start_mean = random.floats(channels);
+      const Floats x = random.floats(n), dy = random.floats(n), w = random.floats(channels),
+                   b = random.floats(channels), start_mean = random.floats(channels);
       Floats mean = start_mean, var = random.floats(channels, 0.5F, 2), y(n), dx(n), dw(channels), db(channels);
       const BatchNorm s{batch, channels, area, 1e-3, 0.1, false};
       select_batch_norm_forward(s)(s, {x.data(), w.data(), b.data(), mean.data(), var.data(), y.data()}, 0, channels);
       EXPECT_TRUE(mean.same_bits(start_mean)) << "statistics stay";
-      const BatchNormBackwardArgs back{.dy = dy.data(), .x = x.data(), .weight = w.data(), .running_mean = mean.data(), .running_var = var.data(), .dx = dx.data(), .dweight = dw.data(), .dbias = db.data()};
+      const BatchNormBackwardArgs back{.dy = dy.data(),
+                                       .x = x.data(),
+                                       .weight = w.data(),
+                                       .running_mean = mean.data(),
+                                       .running_var = var.data(),
+                                       .dx = dx.data(),
+                                       .dweight = dw.data(),
+                                       .dbias = db.data()};
       select_batch_norm_backward(s)(s, back, 0, channels);
       Doubles dweight(static_cast<std::size_t>(channels)), dbias = dweight;
       for (std::int64_t i = 0; i < n; i++) {

@@ -32,7 +32,9 @@ using Update = std::function<void(Run&, std::int64_t begin, std::int64_t end)>;
 
 Update adam(const Adam& s) {
   return [=](Run& r, std::int64_t begin, std::int64_t end) {
-    select_adam(s)(s, {r.p.data(), r.g.data(), r.s1.data(), r.s2.data(), s.amsgrad ? r.s3.data() : nullptr, &r.lr, &r.step}, begin, end);
+    select_adam(s)(
+        s, {r.p.data(), r.g.data(), r.s1.data(), r.s2.data(), s.amsgrad ? r.s3.data() : nullptr, &r.lr, &r.step}, begin,
+        end);
   };
 }
 Update sgd(const Sgd& s) {
@@ -78,13 +80,16 @@ const std::vector<std::pair<std::string, Update>>& updates() {
       {"sgd_momentum", sgd({.momentum = 0.9, .dampening = 0.3, .weight_decay = 0.02})},
       {"sgd_nesterov", sgd({.momentum = 0.8, .nesterov = true, .maximize = true})},
       {"rms_prop", rms_prop({})},
-      {"rms_prop_centered", rms_prop({.alpha = 0.9, .eps = 1e-6, .weight_decay = 0.05, .momentum = 0.7, .centered = true})},
+      {"rms_prop_centered",
+       rms_prop({.alpha = 0.9, .eps = 1e-6, .weight_decay = 0.05, .momentum = 0.7, .centered = true})},
       {"adagrad", adagrad({.lr_decay = 0.1, .weight_decay = 0.02, .eps = 1e-8})},
       {"adamax", adamax({.weight_decay = 0.02})},
       {"nadam", nadam({.weight_decay = 0.02})},
-      {"nadam_decoupled", nadam({.beta1 = 0.8, .beta2 = 0.9, .weight_decay = 0.1, .momentum_decay = 0.01, .decoupled = true})},
+      {"nadam_decoupled",
+       nadam({.beta1 = 0.8, .beta2 = 0.9, .weight_decay = 0.1, .momentum_decay = 0.01, .decoupled = true})},
       {"radam", radam({.weight_decay = 0.02})},
-      {"radam_decoupled", radam({.beta1 = 0.8, .beta2 = 0.9, .weight_decay = 0.1, .decoupled = true, .maximize = true})},
+      {"radam_decoupled",
+       radam({.beta1 = 0.8, .beta2 = 0.9, .weight_decay = 0.1, .decoupled = true, .maximize = true})},
   };
   return all;
 }
@@ -115,7 +120,9 @@ TEST(KernelsOptimizer, StepsAreTorchOptims) {
       const auto expected = golden.at("parameters").at(name).get<std::vector<double>>();
       const Floats p = final_parameters(update);
       for (std::int64_t i = 0; i < kSize; i++) {
-        ASSERT_TRUE(close(p[i], expected[static_cast<std::size_t>(i)], 1e-6, 1 + std::abs(expected[static_cast<std::size_t>(i)]))) << i;
+        ASSERT_TRUE(close(p[i], expected[static_cast<std::size_t>(i)], 1e-6,
+                          1 + std::abs(expected[static_cast<std::size_t>(i)])))
+            << i;
       }
     }
   });

@@ -21,8 +21,8 @@ double gelu_inner(double x) { return std::sqrt(2 / M_PI) * (x + 0.044715 * x * x
 struct Case {
   Opcode code;
   std::function<double(double, double, double)> f;
-  double ulps = 2;          // allowed, beside `absolute`
-  double absolute = 0;      // for functions that cancel: of the size of their terms
+  double ulps = 2;      // allowed, beside `absolute`
+  double absolute = 0;  // for functions that cancel: of the size of their terms
   float p = 0, q = 0, r = 0;
   float low = -4, high = 4;  // of a and of b, c
   std::optional<float> b_low = {}, b_high = {};
@@ -40,7 +40,8 @@ const std::vector<Case>& cases() {
       {sub_scaled, [](double a, double b, double) { return a - 0.75 * b; }, 1, 5e-7, 0.75F},
       {scale_shift, [](double a, double, double) { return 0.75 * a + 2; }, 1, 5e-7, 0.75F, 2},
       {add_product, [](double a, double b, double c) { return a + 0.5 * b * c; }, 1, 1e-6, 0.5F},
-      {add_quotient, [](double a, double b, double c) { return a + 0.5 * b / c; }, 1, 1e-6, 0.5F, 0, 0, -4, 4, 1.F, 4.F},
+      {add_quotient,
+       [](double a, double b, double c) { return a + 0.5 * b / c; }, 1, 1e-6, 0.5F, 0, 0, -4, 4, 1.F, 4.F},
       {lerp, [](double a, double b, double) { return a + 0.25 * (b - a); }, 2, 1e-6, 0.25F},
       {lerp, [](double a, double b, double) { return a + 0.75 * (b - a); }, 2, 1e-6, 0.75F},
       {neg, [](double a, double, double) { return -a; }, 0},
@@ -103,10 +104,14 @@ const std::vector<Case>& cases() {
       {leaky_relu, [](double a, double, double) { return a > 0 ? a : 0.0625 * a; }, 1, 0, 0.0625F},
       {leaky_relu_backward, [](double a, double b, double) { return b > 0 ? a : 0.0625 * a; }, 1, 0, 0.0625F},
       {elu, [](double a, double, double) { return a > 0 ? 1.5 * a : 2 * std::expm1(0.5 * a); }, 4, 0, 2, 1.5F, 0.5F},
-      {elu_backward, [](double a, double b, double) { return b > 0 ? 1.5 * a : a * std::exp(0.5 * b); }, 4, 0, 2, 1.5F, 0.5F},
-      {elu_backward_result, [](double a, double b, double) { return b > 0 ? 1.5 * a : a * 0.5 * (b + 2); }, 4, 1e-6, 2, 1.5F, 0.5F},
+      {elu_backward,
+       [](double a, double b, double) { return b > 0 ? 1.5 * a : a * std::exp(0.5 * b); }, 4, 0, 2, 1.5F, 0.5F},
+      {elu_backward_result,
+       [](double a, double b, double) { return b > 0 ? 1.5 * a : a * 0.5 * (b + 2); }, 4, 1e-6, 2, 1.5F, 0.5F},
       {gelu, [](double a, double, double) { return a * phi(a); }, 4, 2e-7},
-      {gelu_backward, [](double a, double b, double) { return a * (phi(b) + b * std::exp(-b * b / 2) / std::sqrt(2 * M_PI)); }, 4, 1e-6},
+      {gelu_backward,
+       [](double a, double b, double) { return a * (phi(b) + b * std::exp(-b * b / 2) / std::sqrt(2 * M_PI)); },
+        4, 1e-6},
       {gelu_tanh, [](double a, double, double) { return a / 2 * (1 + std::tanh(gelu_inner(a))); }, 4, 5e-7},
       {gelu_tanh_backward,
        [](double a, double b, double) {
@@ -114,7 +119,8 @@ const std::vector<Case>& cases() {
          return a * (0.5 * (1 + t) + 0.5 * b * (1 - t * t) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * b * b));
        }, 4, 3e-6},
       {silu, [](double a, double, double) { return a * logistic(a); }, 4},
-      {silu_backward, [](double a, double b, double) { return a * logistic(b) * (1 + b * (1 - logistic(b))); }, 4, 1e-6},
+      {silu_backward,
+       [](double a, double b, double) { return a * logistic(b) * (1 + b * (1 - logistic(b))); }, 4, 1e-6},
       {mish, [](double a, double, double) { return a * std::tanh(soft(a)); }, 4, 0, 0, 0, 0, -30, 30},
       {mish_backward,
        [](double a, double b, double) {
@@ -122,11 +128,13 @@ const std::vector<Case>& cases() {
          return a * (t + b * logistic(b) * (1 - t * t));
        }, 4, 1e-6},
       {softplus, [](double a, double, double) { return 2 * a > 20 ? a : soft(2 * a) / 2; }, 4, 0, 2, 20, 0, -15, 15},
-      {softplus_backward, [](double a, double b, double) { return 2 * b > 20 ? a : a * logistic(2 * b); }, 4, 0, 2, 20, 0, -15, 15},
+      {softplus_backward,
+       [](double a, double b, double) { return 2 * b > 20 ? a : a * logistic(2 * b); }, 4, 0, 2, 20, 0, -15, 15},
       {hardtanh_backward, [](double a, double b, double) { return b > -1 && b < 2 ? a : 0; }, 0, 0, -1, 2},
       {clamp_backward, [](double a, double b, double) { return b >= -1 && b <= 2 ? a : 0; }, 0, 0, -1, 2},
       {hardswish, [](double a, double, double) { return a * std::min(std::max(a + 3, 0.0), 6.0) / 6; }, 3, 2e-7},
-      {hardswish_backward, [](double a, double b, double) { return b <= -3 ? 0 : b < 3 ? a * (b / 3 + 0.5) : a; }, 3, 1e-6},
+      {hardswish_backward,
+       [](double a, double b, double) { return b <= -3 ? 0 : b < 3 ? a * (b / 3 + 0.5) : a; }, 3, 1e-6},
       {hardsigmoid, [](double a, double, double) { return std::min(std::max(a + 3, 0.0), 6.0) / 6; }, 2, 1e-7},
       {hardsigmoid_backward, [](double a, double b, double) { return b > -3 && b < 3 ? a / 6 : 0; }, 1},
       {softsign, [](double a, double, double) { return a / (1 + std::abs(a)); }, 2},
@@ -135,14 +143,25 @@ const std::vector<Case>& cases() {
       {shrink_backward, [](double a, double b, double) { return std::abs(b) <= 0.5 ? 0 : a; }, 0, 0, 0.5F},
       {squared_error, [](double a, double b, double) { return (a - b) * (a - b); }, 3},
       {absolute_error, [](double a, double b, double) { return std::abs(a - b); }, 1},
-      {huber, [](double a, double b, double) { const double z = std::abs(a - b); return z < 1.5 ? z * z / 2 : 1.5 * (z - 0.75); }, 4, 0, 1.5F},
-      {smooth_l1, [](double a, double b, double) { const double z = std::abs(a - b); return z < 1.5 ? z * z / 3 : z - 0.75; }, 4, 0, 1.5F},
-      {bce, [](double a, double b, double) { return -b * std::max(std::log(a), -100.0) - (1 - b) * std::max(std::log1p(-a), -100.0); },
+      {huber,
+       [](double a, double b, double) { const double z = std::abs(a - b); return z < 1.5 ? z * z / 2 : 1.5 * (z - 0.75); },
+        4, 0, 1.5F},
+      {smooth_l1,
+       [](double a, double b, double) { const double z = std::abs(a - b); return z < 1.5 ? z * z / 3 : z - 0.75; },
+        4, 0, 1.5F},
+      {bce,
+       [](double a, double b, double) {
+         return -b * std::max(std::log(a), -100.0) - (1 - b) * std::max(std::log1p(-a), -100.0);
+       },
        4, 3e-7, 0, 0, 0, 0.001F, 0.999F},
       {bce_logits, [](double a, double b, double) { return (1 - b) * a + soft(-a); }, 4, 2e-6},
-      {huber_backward, [](double a, double b, double c) { return c * std::min(std::max(a - b, -1.5), 1.5); }, 2, 0, 1.5F},
-      {smooth_l1_backward, [](double a, double b, double c) { return c * std::min(std::max((a - b) / 1.5, -1.0), 1.0); }, 3, 0, 1.5F},
-      {bce_backward, [](double a, double b, double c) { return c * (a - b) / std::max((1 - a) * a, 1e-12); }, 4, 0, 0, 0, 0, 0.001F, 0.999F},
+      {huber_backward,
+       [](double a, double b, double c) { return c * std::min(std::max(a - b, -1.5), 1.5); }, 2, 0, 1.5F},
+      {smooth_l1_backward,
+       [](double a, double b, double c) { return c * std::min(std::max((a - b) / 1.5, -1.0), 1.0); }, 3, 0, 1.5F},
+      {bce_backward,
+       [](double a, double b, double c) { return c * (a - b) / std::max((1 - a) * a, 1e-12); },
+        4, 0, 0, 0, 0, 0.001F, 0.999F},
       {bce_logits_backward, [](double a, double b, double c) { return c * (logistic(a) - b); }, 4, 2e-6},
   };
   return all;
@@ -181,12 +200,19 @@ TEST(KernelsPointwise, EveryOperationAgainstDouble) {
       constexpr std::int64_t n = 203;
       Random random(++seed);
       std::vector<Floats> inputs = {random.floats(n, c.low, c.high)};
-      for (int i = 1; i < operands; i++) inputs.push_back(random.floats(n, c.b_low.value_or(c.low), c.b_high.value_or(c.high)));
+      for (int i = 1; i < operands; i++)
+        inputs.push_back(random.floats(n, c.b_low.value_or(c.low), c.b_high.value_or(c.high)));
       inputs[0][5] = std::max(0.F, c.low);
       if (operands > 1) inputs[1][7] = inputs[0][7];
       Pointwise group{.outer = 1, .inner = n, .outputs = {{.from = operands}}};
       group.inputs.resize(static_cast<std::size_t>(operands));
-      group.ops = {{.code = c.code, .a = 0, .b = operands > 1 ? 1 : -1, .c = operands > 2 ? 2 : -1, .p = c.p, .q = c.q, .r = c.r}};
+      group.ops = {{.code = c.code,
+                    .a = 0,
+                    .b = operands > 1 ? 1 : -1,
+                    .c = operands > 2 ? 2 : -1,
+                    .p = c.p,
+                    .q = c.q,
+                    .r = c.r}};
       const Floats out = run(group, inputs)[0];
       for (std::int64_t i = 0; i < n; i++) {
         const double expected = c.f(inputs[0][i], operands > 1 ? inputs[1][i] : 0, operands > 2 ? inputs[2][i] : 0);
@@ -197,7 +223,8 @@ TEST(KernelsPointwise, EveryOperationAgainstDouble) {
       }
     }
   });
-  for (std::size_t i = 0; i < seen.size(); i++) EXPECT_TRUE(seen[i]) << name_of(static_cast<Opcode>(i)) << " has no case";
+  for (std::size_t i = 0; i < seen.size(); i++)
+    EXPECT_TRUE(seen[i]) << name_of(static_cast<Opcode>(i)) << " has no case";
 }
 
 TEST(KernelsPointwise, SpecialValuesOfFunctions) {
@@ -207,25 +234,76 @@ TEST(KernelsPointwise, SpecialValuesOfFunctions) {
   };
   using enum Opcode;
   const std::vector<Special> all = {
-      {exp, -kInf, 0}, {exp, kInf, kInf}, {exp, kNaN, kNaN}, {exp, 89, kInf}, {exp, -104, 0}, {exp, 0, 1},
-      {expm1, -kInf, -1}, {expm1, kInf, kInf}, {expm1, kNaN, kNaN}, {expm1, 0, 0}, {expm1, 1e-20F, 1e-20F},
-      {log, 0, -kInf}, {log, -1, kNaN}, {log, kInf, kInf}, {log, kNaN, kNaN}, {log, 1, 0},
-      {log2, 0, -kInf}, {log2, 8, 3}, {log2, kInf, kInf}, {log10, 0, -kInf}, {log10, kInf, kInf}, {log10, -1, kNaN},
-      {log1p, -1, -kInf}, {log1p, -2, kNaN}, {log1p, kInf, kInf}, {log1p, kNaN, kNaN}, {log1p, 1e-20F, 1e-20F},
-      {sin, kInf, kNaN}, {sin, kNaN, kNaN}, {cos, -kInf, kNaN}, {cos, 0, 1}, {atan, kNaN, kNaN},
-      {erf, kInf, 1}, {erf, -kInf, -1}, {erf, kNaN, kNaN}, {erf, 0, 0},
-      {tanh, kInf, 1}, {tanh, -kInf, -1}, {tanh, kNaN, kNaN}, {tanh, 1e-20F, 1e-20F},
-      {sigmoid, kInf, 1}, {sigmoid, -kInf, 0}, {sigmoid, kNaN, kNaN}, {log_sigmoid, -kInf, -kInf}, {log_sigmoid, kInf, 0},
-      {relu, kNaN, kNaN}, {relu, -kInf, 0}, {relu, kInf, kInf}, {clamp, kNaN, kNaN}, {sign, kNaN, 0}, {is_nan, kNaN, 1},
-      {gelu, kNaN, kNaN}, {silu, kNaN, kNaN}, {mish, kInf, kInf}, {mish, kNaN, kNaN}, {sqrt, -1, kNaN}, {reciprocal, 0, kInf},
-      {hardswish, kNaN, kNaN}, {leaky_relu, kNaN, kNaN}, {elu, kNaN, kNaN}, {round, 2.5F, 2}, {round, -0.5F, 0},
+      {exp, -kInf, 0},
+      {exp, kInf, kInf},
+      {exp, kNaN, kNaN},
+      {exp, 89, kInf},
+      {exp, -104, 0},
+      {exp, 0, 1},
+      {expm1, -kInf, -1},
+      {expm1, kInf, kInf},
+      {expm1, kNaN, kNaN},
+      {expm1, 0, 0},
+      {expm1, 1e-20F, 1e-20F},
+      {log, 0, -kInf},
+      {log, -1, kNaN},
+      {log, kInf, kInf},
+      {log, kNaN, kNaN},
+      {log, 1, 0},
+      {log2, 0, -kInf},
+      {log2, 8, 3},
+      {log2, kInf, kInf},
+      {log10, 0, -kInf},
+      {log10, kInf, kInf},
+      {log10, -1, kNaN},
+      {log1p, -1, -kInf},
+      {log1p, -2, kNaN},
+      {log1p, kInf, kInf},
+      {log1p, kNaN, kNaN},
+      {log1p, 1e-20F, 1e-20F},
+      {sin, kInf, kNaN},
+      {sin, kNaN, kNaN},
+      {cos, -kInf, kNaN},
+      {cos, 0, 1},
+      {atan, kNaN, kNaN},
+      {erf, kInf, 1},
+      {erf, -kInf, -1},
+      {erf, kNaN, kNaN},
+      {erf, 0, 0},
+      {tanh, kInf, 1},
+      {tanh, -kInf, -1},
+      {tanh, kNaN, kNaN},
+      {tanh, 1e-20F, 1e-20F},
+      {sigmoid, kInf, 1},
+      {sigmoid, -kInf, 0},
+      {sigmoid, kNaN, kNaN},
+      {log_sigmoid, -kInf, -kInf},
+      {log_sigmoid, kInf, 0},
+      {relu, kNaN, kNaN},
+      {relu, -kInf, 0},
+      {relu, kInf, kInf},
+      {clamp, kNaN, kNaN},
+      {sign, kNaN, 0},
+      {is_nan, kNaN, 1},
+      {gelu, kNaN, kNaN},
+      {silu, kNaN, kNaN},
+      {mish, kInf, kInf},
+      {mish, kNaN, kNaN},
+      {sqrt, -1, kNaN},
+      {reciprocal, 0, kInf},
+      {hardswish, kNaN, kNaN},
+      {leaky_relu, kNaN, kNaN},
+      {elu, kNaN, kNaN},
+      {round, 2.5F, 2},
+      {round, -0.5F, 0},
       {softplus, kNaN, kNaN},
   };
   for_each_instruction_set([&] {
     for (const Special& s : all) {
       SCOPED_TRACE(std::string(name_of(s.code)) + " of " + std::to_string(s.argument));
       std::vector<Floats> inputs = {Floats(19, s.argument)};
-      const Pointwise group{.inner = 19, .inputs = {{}}, .ops = {{.code = s.code, .p = 0, .q = 1}}, .outputs = {{.from = 1}}};
+      const Pointwise group{
+          .inner = 19, .inputs = {{}}, .ops = {{.code = s.code, .p = 0, .q = 1}}, .outputs = {{.from = 1}}};
       const Floats out = run(group, inputs)[0];
       for (const std::int64_t i : {0, 18}) {
         if (std::isnan(s.result)) {
@@ -238,12 +316,16 @@ TEST(KernelsPointwise, SpecialValuesOfFunctions) {
     for (const Opcode code : {Opcode::minimum, Opcode::maximum}) {
       for (const auto& [a, b] : {std::pair(kNaN, 1.F), std::pair(1.F, kNaN)}) {
         std::vector<Floats> inputs = {Floats(3, a), Floats(3, b)};
-        const Pointwise group{.inner = 3, .inputs = {{}, {}}, .ops = {{.code = code, .a = 0, .b = 1}}, .outputs = {{.from = 2}}};
+        const Pointwise group{
+            .inner = 3, .inputs = {{}, {}}, .ops = {{.code = code, .a = 0, .b = 1}}, .outputs = {{.from = 2}}};
         EXPECT_TRUE(std::isnan(run(group, inputs)[0][1]));
       }
     }
     std::vector<Floats> inputs = {Floats(5, 2), Floats(5, kNaN)};
-    const Pointwise backward{.inner = 5, .inputs = {{}, {}}, .ops = {{.code = Opcode::threshold_backward, .a = 0, .b = 1}}, .outputs = {{.from = 2}}};
+    const Pointwise backward{.inner = 5,
+                             .inputs = {{}, {}},
+                             .ops = {{.code = Opcode::threshold_backward, .a = 0, .b = 1}},
+                             .outputs = {{.from = 2}}};
     EXPECT_EQ(run(backward, inputs)[0][0], 2) << "as ATen's";
   });
 }
@@ -255,11 +337,17 @@ TEST(KernelsPointwise, BroadcastsAndSums) {
       for (const std::int64_t inner : {1, 3, 16, 65, 511, 513, 1500}) {
         SCOPED_TRACE(std::to_string(outer) + " x " + std::to_string(inner));
         Random random(static_cast<unsigned>(outer * 10000 + inner));
-        std::vector<Floats> inputs = {random.floats(outer * inner), random.floats(inner), random.floats(outer), random.floats(1), Floats(1)};
+        std::vector<Floats> inputs = {random.floats(outer * inner), random.floats(inner), random.floats(outer),
+                                      random.floats(1), Floats(1)};
         Pointwise group{.outer = outer,
                         .inner = inner,
                         .inputs = {{}, {Layout::row}, {Layout::column}, {Layout::scalar}, {Layout::constant, 3}},
-                        .ops = {{Opcode::add, 0, 1}, {Opcode::mul, 5, 2}, {Opcode::exp, 0}, {Opcode::sub, 6, 3}, {Opcode::sigmoid, 8}, {Opcode::mul, 9, 4}},
+                        .ops = {{Opcode::add, 0, 1},
+                                {Opcode::mul, 5, 2},
+                                {Opcode::exp, 0},
+                                {Opcode::sub, 6, 3},
+                                {Opcode::sigmoid, 8},
+                                {Opcode::mul, 9, 4}},
                         .outputs = {{.from = 10}, {.from = 6}}};
         const std::vector<Floats> whole = run(group, inputs), parts = run(group, inputs, 3);
         EXPECT_TRUE(whole[0].same_bits(parts[0]));
@@ -292,7 +380,10 @@ TEST(KernelsPointwise, InPlaceAndManyRegisters) {
     Random random(3);
     const Floats x = random.floats(n), y = random.floats(n);
     // z = relu(x) into x's own memory, then x + y, which needs x as it was.
-    Pointwise group{.inner = n, .inputs = {{}, {}}, .ops = {{Opcode::relu, 0}, {Opcode::add, 0, 1}}, .outputs = {{.from = 2}, {.from = 3}}};
+    Pointwise group{.inner = n,
+                    .inputs = {{}, {}},
+                    .ops = {{Opcode::relu, 0}, {Opcode::add, 0, 1}},
+                    .outputs = {{.from = 2}, {.from = 3}}};
     const PointwiseProgram program(group);
     std::vector<std::byte> workspace(program.workspace());
     Floats in_place = x, sum(n);

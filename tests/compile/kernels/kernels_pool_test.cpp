@@ -12,10 +12,37 @@ std::vector<Pool> pools() {
       {.planes = 3, .height = 8, .width = 40},
       {.planes = 2, .height = 7, .width = 67},
       {.planes = 2, .height = 7, .width = 9, .ceil_mode = true},
-      {.planes = 2, .height = 9, .width = 10, .kernel_h = 3, .kernel_w = 3, .stride_h = 2, .stride_w = 2, .padding_h = 1, .padding_w = 1},
-      {.planes = 1, .height = 6, .width = 11, .kernel_h = 2, .kernel_w = 3, .stride_h = 1, .stride_w = 3, .padding_h = 0, .padding_w = 1, .ceil_mode = true},
+      {.planes = 2,
+       .height = 9,
+       .width = 10,
+       .kernel_h = 3,
+       .kernel_w = 3,
+       .stride_h = 2,
+       .stride_w = 2,
+       .padding_h = 1,
+       .padding_w = 1},
+      {.planes = 1,
+       .height = 6,
+       .width = 11,
+       .kernel_h = 2,
+       .kernel_w = 3,
+       .stride_h = 1,
+       .stride_w = 3,
+       .padding_h = 0,
+       .padding_w = 1,
+       .ceil_mode = true},
       {.planes = 1, .height = 1, .width = 1, .kernel_h = 1, .kernel_w = 1, .stride_h = 1, .stride_w = 1},
-      {.planes = 2, .height = 9, .width = 9, .kernel_h = 3, .kernel_w = 2, .stride_h = 1, .stride_w = 2, .padding_h = 1, .padding_w = 1, .dilation_h = 2, .dilation_w = 3},
+      {.planes = 2,
+       .height = 9,
+       .width = 9,
+       .kernel_h = 3,
+       .kernel_w = 2,
+       .stride_h = 1,
+       .stride_w = 2,
+       .padding_h = 1,
+       .padding_w = 1,
+       .dilation_h = 2,
+       .dilation_w = 3},
   };
 }
 
@@ -45,7 +72,8 @@ TEST(KernelsPool, MaxPoolForwardAndBackward) {
               std::int64_t place = -1;
               for (std::int64_t a = 0; a < p.kernel_h; a++) {
                 for (std::int64_t b = 0; b < p.kernel_w; b++) {
-                  const std::int64_t r = i * p.stride_h - p.padding_h + a * p.dilation_h, c = j * p.stride_w - p.padding_w + b * p.dilation_w;
+                  const std::int64_t r = i * p.stride_h - p.padding_h + a * p.dilation_h,
+                                     c = j * p.stride_w - p.padding_w + b * p.dilation_w;
                   if (r < 0 || r >= p.height || c < 0 || c >= p.width) continue;
                   const float value = x[plane * area + r * p.width + c];
                   if (place < 0 || value > largest || std::isnan(value)) largest = value, place = r * p.width + c;
@@ -59,7 +87,8 @@ TEST(KernelsPool, MaxPoolForwardAndBackward) {
             }
           }
         }
-        for (std::int64_t i = 0; i < dx.size(); i++) ASSERT_TRUE(close(dx[i], expected[static_cast<std::size_t>(i)], 1e-6, 4));
+        for (std::int64_t i = 0; i < dx.size(); i++)
+          ASSERT_TRUE(close(dx[i], expected[static_cast<std::size_t>(i)], 1e-6, 4));
       }
     }
   });
@@ -85,7 +114,8 @@ TEST(KernelsPool, AveragePoolForwardAndBackward) {
               double total = 0, inside = 0, padded = 0;
               std::vector<std::size_t> members;
               for (std::int64_t r = i * p.stride_h - p.padding_h; r < i * p.stride_h - p.padding_h + p.kernel_h; r++) {
-                for (std::int64_t c = j * p.stride_w - p.padding_w; c < j * p.stride_w - p.padding_w + p.kernel_w; c++) {
+                for (std::int64_t c = j * p.stride_w - p.padding_w; c < j * p.stride_w - p.padding_w + p.kernel_w;
+                     c++) {
                   if (r < p.height + p.padding_h && c < p.width + p.padding_w) padded++;
                   if (r < 0 || r >= p.height || c < 0 || c >= p.width) continue;
                   inside++;
@@ -100,7 +130,8 @@ TEST(KernelsPool, AveragePoolForwardAndBackward) {
             }
           }
         }
-        for (std::int64_t i = 0; i < dx.size(); i++) ASSERT_TRUE(close(dx[i], expected[static_cast<std::size_t>(i)], 1e-6, 4));
+        for (std::int64_t i = 0; i < dx.size(); i++)
+          ASSERT_TRUE(close(dx[i], expected[static_cast<std::size_t>(i)], 1e-6, 4));
       }
     }
   });

@@ -27,8 +27,9 @@ TEST(KernelsReduce, EveryKindAndDimension) {
   for_each_instruction_set([] {
     for (const Kind kind : {Kind::sum, Kind::mean, Kind::maximum, Kind::minimum}) {
       for (const auto& [outer, n, inner] :
-           {std::array{1, 1, 1}, std::array{1, 100, 1}, std::array{1, 10000, 1}, std::array{1, 100, 16}, std::array{1, 37, 77},
-            std::array{5, 33, 1}, std::array{3, 21, 19}, std::array{2, 64, 64}, std::array{4, 1, 7}, std::array{3, 0, 5}, std::array{3, 0, 1}}) {
+           {std::array{1, 1, 1}, std::array{1, 100, 1}, std::array{1, 10000, 1}, std::array{1, 100, 16},
+            std::array{1, 37, 77}, std::array{5, 33, 1}, std::array{3, 21, 19}, std::array{2, 64, 64},
+            std::array{4, 1, 7}, std::array{3, 0, 5}, std::array{3, 0, 1}}) {
         Reduce r{.kind = kind, .outer = outer, .reduced = n, .inner = inner};
         Random random(static_cast<unsigned>(outer + n + inner));
         Floats x = random.floats(outer * n * inner);
@@ -43,7 +44,8 @@ TEST(KernelsReduce, EveryKindAndDimension) {
         for (std::int64_t o = 0; o < outer; o++) {
           for (std::int64_t i = 0; i < inner; i++) {
             const double expected = reduced(r, x, o, i);
-            ASSERT_TRUE(close(y[o * inner + i], expected, 1e-6, kind == Kind::sum ? 1.0 + n : 1)) << outer << " " << n << " " << inner;
+            ASSERT_TRUE(close(y[o * inner + i], expected, 1e-6, kind == Kind::sum ? 1.0 + n : 1))
+                << outer << " " << n << " " << inner;
             if (!r.accumulate) continue;
             ASSERT_TRUE(close(added[o * inner + i], expected + 3, 1e-6, kind == Kind::sum ? 4.0 + n : 4));
           }

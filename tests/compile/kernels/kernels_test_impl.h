@@ -36,7 +36,9 @@ class Floats {
  public:
   Floats() = default;
   explicit Floats(std::int64_t size, float value = 0, std::size_t shift = 1)
-      : size_(static_cast<std::size_t>(std::max<std::int64_t>(size, 0))), shift_(shift), memory_(size_ + shift + 1, kCanary) {
+      : size_(static_cast<std::size_t>(std::max<std::int64_t>(size, 0))),
+        shift_(shift),
+        memory_(size_ + shift + 1, kCanary) {
     for (std::size_t i = 0; i < size_; i++) memory_[shift + i] = value;
   }
   float* data() { return memory_.data() + shift_; }
@@ -77,8 +79,8 @@ inline ::testing::AssertionResult close(double seen, double expected, double tol
   if (std::isnan(expected) && std::isnan(seen)) return ::testing::AssertionSuccess();
   if (std::isinf(expected) && seen == expected) return ::testing::AssertionSuccess();
   if (std::abs(seen - expected) <= tolerance * scale) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << seen << " instead of " << expected << ", off by " << std::abs(seen - expected) / scale
-                                       << " of " << scale;
+  return ::testing::AssertionFailure() << seen << " instead of " << expected << ", off by "
+                                       << std::abs(seen - expected) / scale << " of " << scale;
 }
 
 /** The distance in units of the last place of `expected` as a float. */

@@ -30,7 +30,8 @@ HWY_INLINE float softmax_row(float* x, Index n, Index width) {
   V largest = set(-std::numeric_limits<float>::infinity());
   each_place(0, n, [&](auto at) HWY_ATTR {
     const V v = at.read(x);
-    largest = max_nan(largest, hn::IfThenElse(hn::FirstN(kFloats, at.count), v, set(-std::numeric_limits<float>::infinity())));
+    largest = max_nan(largest,
+                      hn::IfThenElse(hn::FirstN(kFloats, at.count), v, set(-std::numeric_limits<float>::infinity())));
   });
   const float top = max_of_lanes_nan(largest);
   const V shift = set(top);
@@ -99,7 +100,8 @@ void AttentionBackward(const Attention& s, const AttentionBackwardArgs& a, void*
     for (Index q0 = 0; q0 < s.queries; q0 += kQueries) {
       const Index rows = std::min(kQueries, s.queries - q0), keys = visible(s, q0 + rows - 1);
       const BlockProducts p = products(s, &a, rows, keys);
-      const float *q = a.q + place_of(s.q, b, h, q0), *d_o = a.d_o + place_of(a.d_o_strides, b, h, q0), *o = a.o + place_of(s.o, b, h, q0);
+      const float *q = a.q + place_of(s.q, b, h, q0), *d_o = a.d_o + place_of(a.d_o_strides, b, h, q0),
+                  *o = a.o + place_of(s.o, b, h, q0);
       product(p.scores, q, k, scores, scratch);
       product(p.d_scores, d_o, v, d_scores, scratch);
       for (Index r = 0; r < rows; r++) {
@@ -138,7 +140,8 @@ AttentionBackwardFn select_attention_backward(const Attention&) { return LEVIN_B
 std::size_t attention_workspace(const Attention& s) {
   // Any block's products: causal ones have fewer keys, of which the workspace of a product is no monotonous function.
   AttentionBackwardArgs strides;
-  strides.d_o_strides = strides.d_q_strides = strides.d_k_strides = strides.d_v_strides = {0, 0, std::max(s.depth, s.value_depth)};
+  strides.d_o_strides = strides.d_q_strides = strides.d_k_strides =
+      strides.d_v_strides = {0, 0, std::max(s.depth, s.value_depth)};
   std::size_t bytes = 0;
   for (std::int64_t q0 = 0; q0 < s.queries; q0 += kQueries) {
     const std::int64_t rows = std::min(kQueries, s.queries - q0);

@@ -18,7 +18,7 @@ struct Attention {
   float scale = 1;      ///< of the scores: 1 / sqrt(depth) as a rule
   bool causal = false;  ///< query i sees keys 0 to i
   HeadStrides q, k, v, o;
-  HeadStrides mask;     ///< of the additive mask [batch, heads, queries, keys]; 0 repeats
+  HeadStrides mask;  ///< of the additive mask [batch, heads, queries, keys]; 0 repeats
 
   /** What `begin` and `end` count. */
   std::int64_t units() const { return batch * heads; }
@@ -47,8 +47,10 @@ struct AttentionBackwardArgs {
 };
 
 /** Heads [begin, end) of batch * heads; `workspace` has attention_workspace() bytes, one for each thread. */
-using AttentionForwardFn = void (*)(const Attention&, const AttentionForwardArgs&, void* workspace, std::int64_t begin, std::int64_t end);
-using AttentionBackwardFn = void (*)(const Attention&, const AttentionBackwardArgs&, void* workspace, std::int64_t begin, std::int64_t end);
+using AttentionForwardFn = void (*)(const Attention&, const AttentionForwardArgs&, void* workspace, std::int64_t begin,
+                                    std::int64_t end);
+using AttentionBackwardFn = void (*)(const Attention&, const AttentionBackwardArgs&, void* workspace,
+                                     std::int64_t begin, std::int64_t end);
 LEVIN_API AttentionForwardFn select_attention_forward(const Attention& settings);
 LEVIN_API AttentionBackwardFn select_attention_backward(const Attention& settings);
 /** Enough for both passes. */

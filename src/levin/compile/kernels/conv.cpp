@@ -32,10 +32,21 @@ constexpr Index kSlack = 4 * kLanesSigned;  // what tiles read behind a plane
 /** Geometry of a convolution in one direction. */
 struct Shape {
   Index in, out, kernel_h, kernel_w, height, width, padding_h, padding_w;  // of the source
-  Index pitch, plane, out_h, out_w, length;                               // staged; output
+  Index pitch, plane, out_h, out_w, length;                                // staged; output
   HWY_INLINE Shape(Index in_, Index out_, Index kh, Index kw, Index h, Index w, Index ph, Index pw)
-      : in(in_), out(out_), kernel_h(kh), kernel_w(kw), height(h), width(w), padding_h(ph), padding_w(pw), pitch(w + 2 * pw),
-        plane((h + 2 * ph) * pitch), out_h(h + 2 * ph - kh + 1), out_w(pitch - kw + 1), length(out_h * pitch) {}
+      : in(in_),
+        out(out_),
+        kernel_h(kh),
+        kernel_w(kw),
+        height(h),
+        width(w),
+        padding_h(ph),
+        padding_w(pw),
+        pitch(w + 2 * pw),
+        plane((h + 2 * ph) * pitch),
+        out_h(h + 2 * ph - kh + 1),
+        out_w(pitch - kw + 1),
+        length(out_h * pitch) {}
   HWY_INLINE Index staged() const { return in * plane + kSlack; }
 };
 
@@ -44,7 +55,13 @@ Shape forward_shape(const Conv& c) {
 }
 /** The gradient of the input is a convolution of dy with the turned kernel. */
 Shape input_shape(const Conv& c) {
-  return {c.out_channels, c.in_channels, c.kernel_h, c.kernel_w, c.out_height(), c.out_width(), c.kernel_h - 1 - c.padding_h,
+  return {c.out_channels,
+          c.in_channels,
+          c.kernel_h,
+          c.kernel_w,
+          c.out_height(),
+          c.out_width(),
+          c.kernel_h - 1 - c.padding_h,
           c.kernel_w - 1 - c.padding_w};
 }
 
@@ -60,7 +77,10 @@ void stage(const Shape& s, const float* image, float* staged) {
   }
 }
 
-/** weights of a block of output channels as [in, kernel_h, kernel_w, kChannels]. `turned`: weight[in, out, ...] turned by 180 degrees. */
+/**
+ * weights of a block of output channels as [in, kernel_h, kernel_w, kChannels]. `turned`: weight[in, out, ...] turned
+ * by 180 degrees.
+ */
 void pack_weights(const Shape& s, const float* weight, bool turned, float* packed) {
   const Index taps = s.kernel_h * s.kernel_w;
   for (Index o0 = 0; o0 < s.out; o0 += kChannels) {
@@ -68,7 +88,9 @@ void pack_weights(const Shape& s, const float* weight, bool turned, float* packe
       for (Index t = 0; t < taps; t++) {
         for (Index l = 0; l < kChannels; l++) {
           const Index o = o0 + l;
-          *packed++ = o >= s.out ? 0 : turned ? weight[(i * s.out + o) * taps + taps - 1 - t] : weight[(o * s.in + i) * taps + t];
+          *packed++ = o >= s.out ? 0
+                      : turned   ? weight[(i * s.out + o) * taps + taps - 1 - t]
+                                 : weight[(o * s.in + i) * taps + t];
         }
       }
     }
@@ -77,7 +99,8 @@ void pack_weights(const Shape& s, const float* weight, bool turned, float* packe
 
 /** kChannels output channels at `vectors` vectors of positions from p. */
 template <int vectors>
-HWY_INLINE void tile(const Shape& s, const float* staged, const float* packed, const float* bias, float* out, Index out_plane, Index p) {
+HWY_INLINE void tile(const Shape& s, const float* staged, const float* packed, const float* bias, float* out,
+                     Index out_plane, Index p) {
   V sums[kChannels][vectors];
 #pragma GCC unroll 8
   for (int c = 0; c < kChannels; c++) {
@@ -120,8 +143,8 @@ Index convolve_floats(const Shape& s) {
   return up(s.staged()) + up(blocks * s.in * s.kernel_h * s.kernel_w * kChannels) + kChannels * (up(s.length) + kSlack);
 }
 
-void convolve(const Shape& s, const float* x, const float* weight, bool turned, const float* bias, bool with_relu, float* y,
-              float* workspace, Index begin, Index end) {
+void convolve(const Shape& s, const float* x, const float* weight, bool turned, const float* bias, bool with_relu,
+              float* y, float* workspace, Index begin, Index end) {
   const Index blocks = (s.out + kChannels - 1) / kChannels, block_size = s.in * s.kernel_h * s.kernel_w * kChannels;
   float* const staged = workspace;
   float* const packed = staged + up(s.staged());
@@ -145,7 +168,8 @@ void convolve(const Shape& s, const float* x, const float* weight, bool turned, 
         const float* from = results + c * result_plane;
         float* to = y + (n * s.out + b * kChannels + c) * s.out_h * s.out_w;
         for (Index r = 0; r < s.out_h; r++, from += s.pitch, to += s.out_w) {
-          each_place(0, s.out_w, [&](auto at) HWY_ATTR { at.write(with_relu ? relu(at.read(from)) : at.read(from), to); });
+          each_place(0, s.out_w,
+                     [&](auto at) HWY_ATTR { at.write(with_relu ? relu(at.read(from)) : at.read(from), to); });
         }
       }
     }
@@ -162,8 +186,8 @@ Index weight_floats(const Shape& s) {
 
 /** Sums of dy times x for kChannels output channels and `taps` columns of the kernel, over the staged images. */
 template <int taps>
-HWY_INLINE void weight_tile(const Shape& s, Index images, const float* x, Index x_image, const float* dy, Index dy_image, Index dy_plane,
-                            Index channels, float* dweight, Index channel_stride) {
+HWY_INLINE void weight_tile(const Shape& s, Index images, const float* x, Index x_image, const float* dy,
+                            Index dy_image, Index dy_plane, Index channels, float* dweight, Index channel_stride) {
   V sums[kChannels][taps];
 #pragma GCC unroll 8
   for (int c = 0; c < kChannels; c++) {
@@ -195,11 +219,13 @@ HWY_INLINE void weight_tile(const Shape& s, Index images, const float* x, Index 
 
 }  // namespace
 
-void ConvForward(const Conv& c, const float* x, const float* weight, const float* bias, float* y, void* workspace, Index begin, Index end) {
+void ConvForward(const Conv& c, const float* x, const float* weight, const float* bias, float* y, void* workspace,
+                 Index begin, Index end) {
   convolve(forward_shape(c), x, weight, false, bias, c.relu, y, align(workspace), begin, end);
 }
 
-void ConvInput(const Conv& c, const float* dy, const float* weight, float* dx, void* workspace, Index begin, Index end) {
+void ConvInput(const Conv& c, const float* dy, const float* weight, float* dx, void* workspace, Index begin,
+               Index end) {
   convolve(input_shape(c), dy, weight, true, nullptr, false, dx, align(workspace), begin, end);
 }
 
@@ -274,8 +300,9 @@ HWY_EXPORT(ConvWeight);
 HWY_EXPORT(ConvWorkspace);
 
 bool conv_is_served(const Conv& c) {
-  return c.kernel_h >= 1 && c.kernel_w >= 1 && c.kernel_h <= 7 && c.kernel_w <= 7 && c.padding_h >= 0 && c.padding_w >= 0 &&
-         c.padding_h < c.kernel_h && c.padding_w < c.kernel_w && c.out_height() >= 1 && c.out_width() >= 1;
+  return c.kernel_h >= 1 && c.kernel_w >= 1 && c.kernel_h <= 7 && c.kernel_w <= 7 && c.padding_h >= 0 &&
+         c.padding_w >= 0 && c.padding_h < c.kernel_h && c.padding_w < c.kernel_w && c.out_height() >= 1 &&
+         c.out_width() >= 1;
 }
 ConvForwardFn select_conv_forward(const Conv&) { return LEVIN_BEST(ConvForward); }
 ConvInputFn select_conv_input(const Conv&) { return LEVIN_BEST(ConvInput); }

@@ -1,5 +1,5 @@
-// Direct convolution of images [batch, channels, height, width] with small kernels, stride 1: for few channels, where it
-// beats general libraries. Measure before you choose it.
+// Direct convolution of images [batch, channels, height, width] with small kernels, stride 1: for few channels, where
+// it beats general libraries. Measure before you choose it.
 #pragma once
 
 #include <levin/core/export.h>
@@ -22,13 +22,14 @@ struct Conv {
 LEVIN_API bool conv_is_served(const Conv& settings);
 
 /** Images [begin, end): y = x * weight + bias. weight[out, in, kernel_h, kernel_w]; bias[out] or null. */
-using ConvForwardFn = void (*)(const Conv&, const float* x, const float* weight, const float* bias, float* y, void* workspace,
-                               std::int64_t begin, std::int64_t end);
+using ConvForwardFn = void (*)(const Conv&, const float* x, const float* weight, const float* bias, float* y,
+                               void* workspace, std::int64_t begin, std::int64_t end);
 /** Images [begin, end): dx from dy. */
-using ConvInputFn = void (*)(const Conv&, const float* dy, const float* weight, float* dx, void* workspace, std::int64_t begin,
-                             std::int64_t end);
+using ConvInputFn = void (*)(const Conv&, const float* dy, const float* weight, float* dx, void* workspace,
+                             std::int64_t begin, std::int64_t end);
 /** dweight and, unless null, dbias: sums over the batch. */
-using ConvWeightFn = void (*)(const Conv&, const float* x, const float* dy, float* dweight, float* dbias, void* workspace);
+using ConvWeightFn = void (*)(const Conv&, const float* x, const float* dy, float* dweight, float* dbias,
+                              void* workspace);
 LEVIN_API ConvForwardFn select_conv_forward(const Conv& settings);
 LEVIN_API ConvInputFn select_conv_input(const Conv& settings);
 LEVIN_API ConvWeightFn select_conv_weight(const Conv& settings);

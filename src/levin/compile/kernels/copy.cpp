@@ -146,13 +146,20 @@ HWY_EXPORT(CastBytes);
 
 StridedCopy simplify(const StridedCopy& copy) {
   if (copy.dims < 0 || copy.dims > kMaxCopyDims) {
-    throw Error({.what = "a strided copy of too many dimensions", .value = std::to_string(copy.dims), .where = {}, .hint = "at most 6"});
+    throw Error({.what = "a strided copy of too many dimensions",
+                 .value = std::to_string(copy.dims),
+                 .where = {},
+                 .hint = "at most 6"});
   }
   StridedCopy result{.accumulate = copy.accumulate};
   // Dimensions of one element go; the others, largest stride of the target first.
   std::array<std::size_t, kMaxCopyDims> order{};
   for (std::size_t d = 0; d < static_cast<std::size_t>(copy.dims); d++) {
-    if (copy.sizes[d] < 0) throw Error({.what = "a size is below zero", .value = std::to_string(copy.sizes[d]), .where = "a strided copy", .hint = {}});
+    if (copy.sizes[d] < 0)
+      throw Error({.what = "a size is below zero",
+                   .value = std::to_string(copy.sizes[d]),
+                   .where = "a strided copy",
+                   .hint = {}});
     if (copy.sizes[d] != 1) order[static_cast<std::size_t>(result.dims++)] = d;
   }
   std::stable_sort(order.begin(), order.begin() + result.dims,
@@ -195,8 +202,8 @@ StridedCopyFn select_strided_copy(const StridedCopy& copy) { return LEVIN_BEST(S
 
 void fill(float* to, float value, std::int64_t n) { std::fill_n(to, n, value); }
 
-std::int64_t gather_rows(const void* from, std::int64_t from_rows, std::size_t row_bytes, const std::int64_t* index, std::int64_t n,
-                         void* to) {
+std::int64_t gather_rows(const void* from, std::int64_t from_rows, std::size_t row_bytes, const std::int64_t* index,
+                         std::int64_t n, void* to) {
   for (std::int64_t i = 0; i < n; i++) {
     if (index[i] < -from_rows || index[i] >= from_rows) return i;
   }

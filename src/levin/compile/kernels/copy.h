@@ -36,8 +36,8 @@ LEVIN_API void fill(float* to, float value, std::int64_t n);
  * Rows by number: to[i, :] = from[index[i], :] for rows of `row_bytes` bytes. Negative numbers count from the end.
  * Returns the first i whose number is out of range (then nothing is written), or -1.
  */
-LEVIN_API std::int64_t gather_rows(const void* from, std::int64_t from_rows, std::size_t row_bytes, const std::int64_t* index,
-                                   std::int64_t n, void* to);
+LEVIN_API std::int64_t gather_rows(const void* from, std::int64_t from_rows, std::size_t row_bytes,
+                                   const std::int64_t* index, std::int64_t n, void* to);
 
 /** to = from * scale: scale 1/255 makes pixels of bytes. */
 using CastBytesFn = void (*)(const std::uint8_t* from, float* to, float scale, std::int64_t n);

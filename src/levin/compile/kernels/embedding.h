@@ -22,7 +22,8 @@ LEVIN_API std::int64_t embedding_forward(const Embedding&, const float* table, c
  * dtable[rows, columns] = sums of the rows of dy by id, in the order of the batch; other rows become 0 (with
  * `accumulate` they stay, and sums are added). Returns the first i whose id is out of range, or -1.
  */
-using EmbeddingBackwardFn = std::int64_t (*)(const Embedding&, const float* dy, const std::int64_t* ids, float* dtable, bool accumulate);
+using EmbeddingBackwardFn = std::int64_t (*)(const Embedding&, const float* dy, const std::int64_t* ids, float* dtable,
+                                             bool accumulate);
 LEVIN_API EmbeddingBackwardFn select_embedding_backward(const Embedding& settings);
 
 }  // namespace levin::compile::kernels

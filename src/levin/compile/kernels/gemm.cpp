@@ -113,8 +113,8 @@ HWY_INLINE void tile(Index depth, const Matrix& a, const float* b, Index b_row, 
   }
 }
 
-using TileFn = void (*)(Index depth, const Matrix& a, const float* b, Index b_row, float* c, Index ldc, std::size_t last,
-                        const Finish& f);
+using TileFn = void (*)(Index depth, const Matrix& a, const float* b, Index b_row, float* c, Index ldc,
+                        std::size_t last, const Finish& f);
 
 template <int rows, int vectors, bool whole, bool a_packed>
 void tile_function(Index depth, const Matrix& a, const float* b, Index b_row, float* c, Index ldc, std::size_t last,
@@ -175,7 +175,8 @@ void interleave_rows(const float* from, Index stride, Index rows, Index depth, f
     float* t = to + r;
     Index k = 0;
     for (; k + 4 <= depth; k += 4, t += 4 * pitch) {
-      const auto r0 = hn::LoadU(d4, p0 + k), r1 = hn::LoadU(d4, p1 + k), r2 = hn::LoadU(d4, p2 + k), r3 = hn::LoadU(d4, p3 + k);
+      const auto r0 = hn::LoadU(d4, p0 + k), r1 = hn::LoadU(d4, p1 + k), r2 = hn::LoadU(d4, p2 + k),
+                 r3 = hn::LoadU(d4, p3 + k);
       const auto even_low = hn::InterleaveLower(d4, r0, r2), even_high = hn::InterleaveUpper(d4, r0, r2);
       const auto odd_low = hn::InterleaveLower(d4, r1, r3), odd_high = hn::InterleaveUpper(d4, r1, r3);
       hn::StoreU(hn::InterleaveLower(d4, even_low, odd_low), d4, t);
@@ -223,9 +224,7 @@ void pack_rows(const float* from, Index stride, Index columns, Index depth, floa
   for (Index k = 0; k < depth; k++, from += stride, to += pitch) {
     for_each_vector(
         0, columns, [=](Index j) HWY_ATTR { store(load(from + j), to + j); },
-        [=](Index j, std::size_t count) HWY_ATTR {
-          store(load_n(from + j, count), to + j);
-        });
+        [=](Index j, std::size_t count) HWY_ATTR { store(load_n(from + j, count), to + j); });
     for (Index j = (columns + kLanesSigned - 1) / kLanesSigned * kLanesSigned; j < pitch; j += kLanesSigned) {
       store(zero(), to + j);
     }
@@ -282,7 +281,8 @@ void blocked(const Gemm& g, const GemmArgs& x, float* workspace, Index begin, In
         if (pack_a) {
           if (a.row == 1) {
             for (Index k = 0; k < depth; k++) {
-              std::memcpy(packed_a + k * rows, a_block.data + k * a.column, static_cast<std::size_t>(rows) * sizeof(float));
+              std::memcpy(packed_a + k * rows, a_block.data + k * a.column,
+                          static_cast<std::size_t>(rows) * sizeof(float));
             }
           } else {
             interleave_rows(a_block.data, a.row, rows, depth, packed_a, rows);
@@ -294,17 +294,17 @@ void blocked(const Gemm& g, const GemmArgs& x, float* workspace, Index begin, In
           const Index pitch = panel_width(width - j), columns = std::min(pitch, width - j);
           const bool whole = columns == pitch;
           Finish f{.alpha = g.alpha,
-                         .add_c = g.accumulate || !first,
-                         .bias = g.bias && first ? x.bias + j0 + j : nullptr,
-                         .mask = g.epilogue == Gemm::Epilogue::relu_mask && last ? x.mask + i * g.ld_mask + j0 + j : nullptr,
-                         .ld_mask = g.ld_mask,
-                         .relu = g.epilogue == Gemm::Epilogue::relu && last};
+                   .add_c = g.accumulate || !first,
+                   .bias = g.bias && first ? x.bias + j0 + j : nullptr,
+                   .mask = g.epilogue == Gemm::Epilogue::relu_mask && last ? x.mask + i * g.ld_mask + j0 + j : nullptr,
+                   .ld_mask = g.ld_mask,
+                   .relu = g.epilogue == Gemm::Epilogue::relu && last};
           f.plain = f.alpha == 1 && !f.add_c && !f.bias && !f.mask && !f.relu;
           const float* b = pack_b ? panel : x.b + k0 * g.ldb + j0 + j;
           const Index b_row = pack_b ? pitch : g.ldb;
           const int vectors = pitch == kPanel && columns > kLanesSigned ? 2 : 1;
           tile_of(rows, vectors, whole, pack_a)(depth, a_block, b, b_row, x.c + i * g.ldc + j0 + j, g.ldc,
-                                        static_cast<std::size_t>(columns - (vectors - 1) * kLanesSigned), f);
+                                                static_cast<std::size_t>(columns - (vectors - 1) * kLanesSigned), f);
           panel += pitch * depth;
           j += pitch;
         }
@@ -383,8 +383,8 @@ void combine_rows(const Gemm& g, const float* matrix, Index stride, const float*
 }
 
 /** result[i] = sum over k of x[k] * matrix[i * stride + k], k in lanes; x contiguous. For long rows. */
-void dot_rows(const Gemm& g, const float* matrix, Index stride, const float* x, Index k_end, const Line& line, Index begin,
-              Index end) {
+void dot_rows(const Gemm& g, const float* matrix, Index stride, const float* x, Index k_end, const Line& line,
+              Index begin, Index end) {
   HWY_ALIGN float results[kLanes] = {};
   for (Index i = begin; i < end; i += kLanesSigned) {
     const Index count = std::min(kLanesSigned, end - i);
@@ -504,7 +504,8 @@ void outer_product(const Gemm& g, const GemmArgs& x, float*, Index begin, Index 
       for (Index i = 0; i < rows; i++, a += a_row, c += g.ldc) {
         V value = hn::MulAdd(set(*a), b, hn::Add(bias, read(c)));
         if (g.epilogue == Gemm::Epilogue::relu) value = relu(value);
-        if (g.epilogue == Gemm::Epilogue::relu_mask) value = where_positive(read(x.mask + (begin + i) * g.ld_mask + j), value);
+        if (g.epilogue == Gemm::Epilogue::relu_mask)
+          value = where_positive(read(x.mask + (begin + i) * g.ld_mask + j), value);
         write(value, c);
       }
     } else if (g.epilogue == Gemm::Epilogue::relu_mask) {

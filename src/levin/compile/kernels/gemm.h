@@ -27,7 +27,8 @@ struct Gemm {
   bool bias = false;        ///< adds bias[n] to each row
   Epilogue epilogue = Epilogue::none;
   std::int64_t ld_mask = 0;  ///< elements from a row of the mask [m, n] to the next
-  /** Several products of this shape: elements from a matrix to the next (0 repeats one). Masks and biases are shared. */
+  /** Several products of this shape: elements from a matrix to the next (0 repeats one). Masks and biases are shared.
+   */
   std::int64_t batch = 1, stride_a = 0, stride_b = 0, stride_c = 0, stride_mask = 0;
 
   /** Rows of all results: what `begin` and `end` count. */

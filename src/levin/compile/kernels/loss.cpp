@@ -74,9 +74,8 @@ HWY_INLINE void map_row(const float* x, float* y, Index n, F f) {
 
 HWY_INLINE float row_sum(const float* x, Index n) {
   V total = zero();
-  each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    total = hn::Add(total, whole ? load(x + i) : load_n(x + i, count));
-  });
+  each_vector(n, [&](auto whole, Index i, std::size_t count)
+                     HWY_ATTR { total = hn::Add(total, whole ? load(x + i) : load_n(x + i, count)); });
   return sum(total);
 }
 
@@ -84,7 +83,8 @@ HWY_INLINE float row_sum(const float* x, Index n) {
 HWY_INLINE float row_dot(const float* x, const float* y, Index n) {
   V total = zero();
   each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    total = whole ? hn::MulAdd(load(x + i), load(y + i), total) : hn::MulAdd(load_n(x + i, count), load_n(y + i, count), total);
+    total = whole ? hn::MulAdd(load(x + i), load(y + i), total)
+                  : hn::MulAdd(load_n(x + i, count), load_n(y + i, count), total);
   });
   return sum(total);
 }
@@ -104,7 +104,8 @@ Index RunCrossEntropy(const CrossEntropy& s, const CrossEntropyArgs& x, void*) {
   const Index bad = first_bad_target(x.target, s.rows, s.classes, s.ignore_index);
   if (bad != kAllInRange) return bad;
   const bool each = s.reduction == Reduction::none, smooth = s.label_smoothing > 0;
-  const double total_weight = s.reduction == Reduction::mean ? total_weight_of(x.target, s.rows, s.ignore_index, x.weight) : 1;
+  const double total_weight =
+      s.reduction == Reduction::mean ? total_weight_of(x.target, s.rows, s.ignore_index, x.weight) : 1;
   const auto inverse = static_cast<float>(1 / total_weight);
   // With smoothing the loss is (1 - e) nll + e / classes * the weighted sum of -log p over all classes.
   const float spread = s.label_smoothing / static_cast<float>(s.classes);
@@ -165,7 +166,8 @@ Index RunNllForward(const Nll& s, const NllForwardArgs& x) {
     loss += static_cast<double>(row_loss);
     total += static_cast<double>(weight);
   }
-  if (s.reduction != Reduction::none) *x.loss = static_cast<float>(s.reduction == Reduction::mean ? loss / total : loss);
+  if (s.reduction != Reduction::none)
+    *x.loss = static_cast<float>(s.reduction == Reduction::mean ? loss / total : loss);
   if (x.total_weight) *x.total_weight = s.reduction == Reduction::none ? 0 : static_cast<float>(total);
   return kAllInRange;
 }
@@ -202,7 +204,8 @@ void RunSoftmaxForward(const Softmax& s, const float* x, float* y, Index begin, 
           total = hn::Add(total, e);
           store(e, to + i);
         } else {
-          const V e = hn::IfThenElseZero(hn::FirstN(kFloats, count), exp_nonpositive(hn::Sub(load_n(from + i, count), top)));
+          const V e =
+              hn::IfThenElseZero(hn::FirstN(kFloats, count), exp_nonpositive(hn::Sub(load_n(from + i, count), top)));
           total = hn::Add(total, e);
           store_n(e, to + i, count);
         }

@@ -28,9 +28,9 @@ struct LstmBackwardArgs {
   const float* d_cell = nullptr;    ///< gradient of new_cell, or null: 0
   const float* cell = nullptr;      ///< before the step
   const float* new_cell = nullptr;
-  const float* gates = nullptr;     ///< activated
-  float* d_gates = nullptr;         ///< [rows, 4 width]: of the sums that went into the gates
-  float* d_old_cell = nullptr;      ///< [rows, width]; may be d_cell
+  const float* gates = nullptr;  ///< activated
+  float* d_gates = nullptr;      ///< [rows, 4 width]: of the sums that went into the gates
+  float* d_old_cell = nullptr;   ///< [rows, width]; may be d_cell
 };
 /** Rows [begin, end). */
 using LstmForwardFn = void (*)(const LstmCell&, const LstmForwardArgs&, std::int64_t begin, std::int64_t end);

@@ -59,9 +59,12 @@ HWY_INLINE void forward_rows(const Mlp& m, const MlpForwardArgs& a, Whole whole,
 template <int inputs>
 void forward(const Mlp& m, const MlpForwardArgs& a) {
   Index row = 0;
-  for (; row + 4 * kLanesSigned <= m.rows; row += 4 * kLanesSigned) forward_rows<inputs, 4>(m, a, std::true_type(), row, kLanes);
-  for (; row + 2 * kLanesSigned <= m.rows; row += 2 * kLanesSigned) forward_rows<inputs, 2>(m, a, std::true_type(), row, kLanes);
-  for (; row + kLanesSigned <= m.rows; row += kLanesSigned) forward_rows<inputs, 1>(m, a, std::true_type(), row, kLanes);
+  for (; row + 4 * kLanesSigned <= m.rows; row += 4 * kLanesSigned)
+    forward_rows<inputs, 4>(m, a, std::true_type(), row, kLanes);
+  for (; row + 2 * kLanesSigned <= m.rows; row += 2 * kLanesSigned)
+    forward_rows<inputs, 2>(m, a, std::true_type(), row, kLanes);
+  for (; row + kLanesSigned <= m.rows; row += kLanesSigned)
+    forward_rows<inputs, 1>(m, a, std::true_type(), row, kLanes);
   if (row < m.rows) forward_rows<inputs, 1>(m, a, std::false_type(), row, static_cast<std::size_t>(m.rows - row));
 }
 
@@ -146,12 +149,14 @@ HWY_INLINE void backward_units(const Mlp& m, const MlpBackwardArgs& a, Whole who
 template <int inputs>
 void backward(const Mlp& m, const MlpBackwardArgs& a) {
   Index unit = 0;
-  for (; unit + kLanesSigned <= m.width; unit += kLanesSigned) backward_units<inputs>(m, a, std::true_type(), unit, kLanes);
+  for (; unit + kLanesSigned <= m.width; unit += kLanesSigned)
+    backward_units<inputs>(m, a, std::true_type(), unit, kLanes);
   if (unit < m.width) backward_units<inputs>(m, a, std::false_type(), unit, static_cast<std::size_t>(m.width - unit));
   if (a.db2) {
     Sums sums;
     Index r = 0;
-    for (int u = 0; r + kLanesSigned <= m.rows; r += kLanesSigned, u++) sums.v[u % 4] = hn::Add(sums.v[u % 4], load(a.dy + r));
+    for (int u = 0; r + kLanesSigned <= m.rows; r += kLanesSigned, u++)
+      sums.v[u % 4] = hn::Add(sums.v[u % 4], load(a.dy + r));
     if (r < m.rows) sums.v[3] = hn::Add(sums.v[3], load_n(a.dy + r, static_cast<std::size_t>(m.rows - r)));
     *a.db2 = (a.accumulate ? *a.db2 : 0) + sums.total();
   }
@@ -182,7 +187,10 @@ namespace {
 template <class Fn>
 Fn served(Fn fn, const Mlp& m) {
   if (fn) return fn;
-  throw Error({.what = "no fused kernel for a network of so many inputs", .value = std::to_string(m.inputs), .where = {}, .hint = "ask mlp_is_fused() first"});
+  throw Error({.what = "no fused kernel for a network of so many inputs",
+               .value = std::to_string(m.inputs),
+               .where = {},
+               .hint = "ask mlp_is_fused() first"});
 }
 
 }  // namespace

@@ -95,7 +95,8 @@ void LayerBackward(const LayerNorm& s, const LayerNormBackwardArgs& a) {
         of_g = hn::Add(of_g, g);
         of_product = hn::MulAdd(g, hn::Mul(hn::Sub(at.read(x), center), scale), of_product);
       });
-      const V mean_g = set(s.rms ? 0 : sum(of_g) / static_cast<float>(n)), mean_product = set(sum(of_product) / static_cast<float>(n));
+      const V mean_g = set(s.rms ? 0 : sum(of_g) / static_cast<float>(n)),
+              mean_product = set(sum(of_product) / static_cast<float>(n));
       each_place(0, n, [&](auto at) HWY_ATTR {
         const V g = a.weight ? hn::Mul(at.read(dy), at.read(a.weight)) : at.read(dy);
         const V normal = hn::Mul(hn::Sub(at.read(x), center), scale);
@@ -208,7 +209,8 @@ void BatchForward(const BatchNorm& s, const BatchNormForwardArgs& a, Index begin
           if (a.save_mean) at.write(mean, a.save_mean);
           if (a.save_invstd) at.write(invstd, a.save_invstd);
           const auto update = [&](float* running, V value) HWY_ATTR {
-            if (running) at.write(hn::MulAdd(set(momentum), value, hn::Mul(set(1 - momentum), at.read(running))), running);
+            if (running)
+              at.write(hn::MulAdd(set(momentum), value, hn::Mul(set(1 - momentum), at.read(running))), running);
           };
           update(a.running_mean, mean);
           update(a.running_var, hn::Mul(variance, set(unbiased)));
@@ -231,13 +233,15 @@ void BatchForward(const BatchNorm& s, const BatchNormForwardArgs& a, Index begin
           double total = 0, squares = 0;
           for (Index b = 0; b < s.batch; b++) total += static_cast<double>(sum_of(a.x + plane(b), s.area));
           mean = static_cast<float>(total / static_cast<double>(n));
-          for (Index b = 0; b < s.batch; b++) squares += static_cast<double>(sum_of_squares(a.x + plane(b), s.area, mean));
+          for (Index b = 0; b < s.batch; b++)
+            squares += static_cast<double>(sum_of_squares(a.x + plane(b), s.area, mean));
           const double variance = squares / static_cast<double>(n);
           invstd = inverse_root(variance, s.eps);
           if (a.save_mean) a.save_mean[c] = mean;
           if (a.save_invstd) a.save_invstd[c] = invstd;
           if (a.running_mean) a.running_mean[c] = momentum * mean + (1 - momentum) * a.running_mean[c];
-          if (a.running_var) a.running_var[c] = momentum * static_cast<float>(variance) * unbiased + (1 - momentum) * a.running_var[c];
+          if (a.running_var)
+            a.running_var[c] = momentum * static_cast<float>(variance) * unbiased + (1 - momentum) * a.running_var[c];
         } else {
           mean = a.running_mean[c];
           invstd = inverse_root(static_cast<double>(a.running_var[c]), s.eps);

@@ -34,7 +34,8 @@ struct LayerNormBackwardArgs {
   float* dbias = nullptr;       ///< [columns], or null
 };
 /** Rows [begin, end). */
-using LayerNormForwardFn = void (*)(const LayerNorm&, const LayerNormForwardArgs&, std::int64_t begin, std::int64_t end);
+using LayerNormForwardFn = void (*)(const LayerNorm&, const LayerNormForwardArgs&, std::int64_t begin,
+                                    std::int64_t end);
 /** dx of all rows; dweight and dbias are sums over all. */
 using LayerNormBackwardFn = void (*)(const LayerNorm&, const LayerNormBackwardArgs&);
 LEVIN_API LayerNormForwardFn select_layer_norm_forward(const LayerNorm& settings);
@@ -94,13 +95,15 @@ struct BatchNormBackwardArgs {
   const float* running_var = nullptr;   ///< of evaluation
   const float* save_mean = nullptr;     ///< of training
   const float* save_invstd = nullptr;   ///< of training
-  float* dx = nullptr;       ///< or null
-  float* dweight = nullptr;  ///< [channels], or null
-  float* dbias = nullptr;    ///< [channels], or null
+  float* dx = nullptr;                  ///< or null
+  float* dweight = nullptr;             ///< [channels], or null
+  float* dbias = nullptr;               ///< [channels], or null
 };
 /** Channels [begin, end). */
-using BatchNormForwardFn = void (*)(const BatchNorm&, const BatchNormForwardArgs&, std::int64_t begin, std::int64_t end);
-using BatchNormBackwardFn = void (*)(const BatchNorm&, const BatchNormBackwardArgs&, std::int64_t begin, std::int64_t end);
+using BatchNormForwardFn = void (*)(const BatchNorm&, const BatchNormForwardArgs&, std::int64_t begin,
+                                    std::int64_t end);
+using BatchNormBackwardFn = void (*)(const BatchNorm&, const BatchNormBackwardArgs&, std::int64_t begin,
+                                     std::int64_t end);
 LEVIN_API BatchNormForwardFn select_batch_norm_forward(const BatchNorm& settings);
 LEVIN_API BatchNormBackwardFn select_batch_norm_backward(const BatchNorm& settings);
 

@@ -27,7 +27,8 @@ HWY_INLINE V set_double(double value) { return set(static_cast<float>(value)); }
 struct Average {
   V weight, complement;
   bool from_mean;
-  HWY_INLINE explicit Average(double w) : weight(set_double(w)), complement(set_double(1 - w)), from_mean(std::abs(w) < 0.5) {}
+  HWY_INLINE explicit Average(double w)
+      : weight(set_double(w)), complement(set_double(1 - w)), from_mean(std::abs(w) < 0.5) {}
   HWY_INLINE V operator()(V mean, V g) const {
     const V difference = hn::Sub(g, mean);
     return from_mean ? hn::MulAdd(weight, difference, mean) : hn::NegMulAdd(complement, difference, g);
@@ -141,7 +142,8 @@ void adagrad(const Adagrad& s, const AdagradArgs& x, Index begin, Index end) {
 
 void adamax(const Adamax& s, const AdamaxArgs& x, Index begin, Index end) {
   const double step = static_cast<double>(*x.step);
-  const V size = set_double(*x.lr / one_less_power(s.beta1, step)), beta2 = set_double(s.beta2), eps = set_double(s.eps);
+  const V size = set_double(*x.lr / one_less_power(s.beta1, step)), beta2 = set_double(s.beta2),
+          eps = set_double(s.eps);
   const Gradient gradient(s.maximize, s.weight_decay);
   const Average first(1 - s.beta1);
   each_place(begin, end, [&](auto at) HWY_ATTR {

@@ -20,8 +20,8 @@ struct Adam {
 struct AdamArgs {
   float* parameter = nullptr;
   const float* gradient = nullptr;
-  float* first_moment = nullptr;   ///< exp_avg
-  float* second_moment = nullptr;  ///< exp_avg_sq
+  float* first_moment = nullptr;       ///< exp_avg
+  float* second_moment = nullptr;      ///< exp_avg_sq
   float* max_second_moment = nullptr;  ///< of amsgrad
   const double* lr = nullptr;
   const float* step = nullptr;

@@ -17,26 +17,103 @@ struct Description {
 };
 
 constexpr Description kDescriptions[] = {
-    {"copy", 1}, {"add", 2}, {"sub", 2}, {"mul", 2}, {"div", 2},
-    {"add_scaled", 2}, {"sub_scaled", 2}, {"scale_shift", 1}, {"add_product", 3}, {"add_quotient", 3}, {"lerp", 2},
-    {"neg", 1}, {"abs", 1}, {"sign", 1}, {"square", 1}, {"reciprocal", 1}, {"sqrt", 1}, {"rsqrt", 1},
-    {"minimum", 2}, {"maximum", 2}, {"clamp", 1}, {"floor", 1}, {"ceil", 1}, {"round", 1}, {"trunc", 1}, {"frac", 1},
-    {"equal", 2}, {"not_equal", 2}, {"less", 2}, {"less_equal", 2}, {"greater", 2}, {"greater_equal", 2},
-    {"is_nan", 1}, {"logical_not", 1}, {"logical_and", 2}, {"logical_or", 2}, {"where", 3},
-    {"exp", 1}, {"exp2", 1}, {"expm1", 1}, {"log", 1}, {"log2", 1}, {"log10", 1}, {"log1p", 1},
-    {"sin", 1}, {"cos", 1}, {"tan", 1}, {"sinh", 1}, {"cosh", 1}, {"atan", 1}, {"erf", 1},
-    {"pow", 2}, {"pow_scalar", 1},
-    {"relu", 1}, {"threshold", 1}, {"threshold_backward", 2},
-    {"tanh", 1}, {"tanh_backward", 2}, {"sigmoid", 1}, {"sigmoid_backward", 2},
-    {"log_sigmoid", 1}, {"log_sigmoid_backward", 2}, {"leaky_relu", 1}, {"leaky_relu_backward", 2},
-    {"elu", 1}, {"elu_backward", 2}, {"elu_backward_result", 2},
-    {"gelu", 1}, {"gelu_backward", 2}, {"gelu_tanh", 1}, {"gelu_tanh_backward", 2},
-    {"silu", 1}, {"silu_backward", 2}, {"mish", 1}, {"mish_backward", 2},
-    {"softplus", 1}, {"softplus_backward", 2}, {"hardtanh_backward", 2}, {"clamp_backward", 2},
-    {"hardswish", 1}, {"hardswish_backward", 2}, {"hardsigmoid", 1}, {"hardsigmoid_backward", 2},
-    {"softsign", 1}, {"hardshrink", 1}, {"softshrink", 1}, {"shrink_backward", 2},
-    {"squared_error", 2}, {"absolute_error", 2}, {"huber", 2}, {"smooth_l1", 2}, {"bce", 2}, {"bce_logits", 2},
-    {"huber_backward", 3}, {"smooth_l1_backward", 3}, {"bce_backward", 3}, {"bce_logits_backward", 3},
+    {"copy", 1},
+    {"add", 2},
+    {"sub", 2},
+    {"mul", 2},
+    {"div", 2},
+    {"add_scaled", 2},
+    {"sub_scaled", 2},
+    {"scale_shift", 1},
+    {"add_product", 3},
+    {"add_quotient", 3},
+    {"lerp", 2},
+    {"neg", 1},
+    {"abs", 1},
+    {"sign", 1},
+    {"square", 1},
+    {"reciprocal", 1},
+    {"sqrt", 1},
+    {"rsqrt", 1},
+    {"minimum", 2},
+    {"maximum", 2},
+    {"clamp", 1},
+    {"floor", 1},
+    {"ceil", 1},
+    {"round", 1},
+    {"trunc", 1},
+    {"frac", 1},
+    {"equal", 2},
+    {"not_equal", 2},
+    {"less", 2},
+    {"less_equal", 2},
+    {"greater", 2},
+    {"greater_equal", 2},
+    {"is_nan", 1},
+    {"logical_not", 1},
+    {"logical_and", 2},
+    {"logical_or", 2},
+    {"where", 3},
+    {"exp", 1},
+    {"exp2", 1},
+    {"expm1", 1},
+    {"log", 1},
+    {"log2", 1},
+    {"log10", 1},
+    {"log1p", 1},
+    {"sin", 1},
+    {"cos", 1},
+    {"tan", 1},
+    {"sinh", 1},
+    {"cosh", 1},
+    {"atan", 1},
+    {"erf", 1},
+    {"pow", 2},
+    {"pow_scalar", 1},
+    {"relu", 1},
+    {"threshold", 1},
+    {"threshold_backward", 2},
+    {"tanh", 1},
+    {"tanh_backward", 2},
+    {"sigmoid", 1},
+    {"sigmoid_backward", 2},
+    {"log_sigmoid", 1},
+    {"log_sigmoid_backward", 2},
+    {"leaky_relu", 1},
+    {"leaky_relu_backward", 2},
+    {"elu", 1},
+    {"elu_backward", 2},
+    {"elu_backward_result", 2},
+    {"gelu", 1},
+    {"gelu_backward", 2},
+    {"gelu_tanh", 1},
+    {"gelu_tanh_backward", 2},
+    {"silu", 1},
+    {"silu_backward", 2},
+    {"mish", 1},
+    {"mish_backward", 2},
+    {"softplus", 1},
+    {"softplus_backward", 2},
+    {"hardtanh_backward", 2},
+    {"clamp_backward", 2},
+    {"hardswish", 1},
+    {"hardswish_backward", 2},
+    {"hardsigmoid", 1},
+    {"hardsigmoid_backward", 2},
+    {"softsign", 1},
+    {"hardshrink", 1},
+    {"softshrink", 1},
+    {"shrink_backward", 2},
+    {"squared_error", 2},
+    {"absolute_error", 2},
+    {"huber", 2},
+    {"smooth_l1", 2},
+    {"bce", 2},
+    {"bce_logits", 2},
+    {"huber_backward", 3},
+    {"smooth_l1_backward", 3},
+    {"bce_backward", 3},
+    {"bce_logits_backward", 3},
 };
 static_assert(std::size(kDescriptions) == static_cast<std::size_t>(Opcode::count_));
 
@@ -64,8 +141,9 @@ void Pointwise::check() const {
   if (outer < 0 || inner < 0) refuse("a size is below zero", std::to_string(outer) + " x " + std::to_string(inner));
   const auto operand = [&](const PointwiseOp& op, int index, int reg, std::size_t place, std::size_t known) {
     if (index < arity(op.code) && (reg < 0 || static_cast<std::size_t>(reg) >= known)) {
-      refuse("an operation reads a register that is not there yet",
-             "register " + std::to_string(reg) + " in operation " + std::to_string(place) + ", " + std::string(name_of(op.code)));
+      refuse("an operation reads a register that is not there yet", "register " + std::to_string(reg) +
+                                                                        " in operation " + std::to_string(place) +
+                                                                        ", " + std::string(name_of(op.code)));
     }
   };
   std::size_t known = inputs.size();
@@ -91,8 +169,8 @@ struct PointwiseProgram::Plan {
   struct Step {
     PointwiseLoop loop;
     PointwiseParameters parameters;
-    int a, b, c, result;  // registers
-    int output;           // a full output that the result may be written to directly, or kNone
+    int a, b, c, result;            // registers
+    int output;                     // a full output that the result may be written to directly, or kNone
     std::vector<int> later_inputs;  // full inputs read afterwards: they must not be that output's memory
   };
   struct Register {
@@ -241,7 +319,8 @@ PointwiseProgram::PointwiseProgram(const Pointwise& group) : plan_(std::make_uni
     reg.value = group.inputs[i].value;
     reg.layout = group.inputs[i].layout;
     // A row or a column of one is something simpler.
-    if (reg.layout == Layout::row) reg.layout = group.inner == 1 ? Layout::scalar : group.outer == 1 ? Layout::full : Layout::row;
+    if (reg.layout == Layout::row)
+      reg.layout = group.inner == 1 ? Layout::scalar : group.outer == 1 ? Layout::full : Layout::row;
     if (reg.layout == Layout::column) {
       reg.layout = group.outer == 1 ? Layout::scalar : group.inner == 1 ? Layout::full : Layout::column;
     }
@@ -256,7 +335,8 @@ PointwiseProgram::PointwiseProgram(const Pointwise& group) : plan_(std::make_uni
     const int operands[] = {op.a, op.b, op.c};
     for (int k = 0; k < arity(op.code); k++) last_read[static_cast<std::size_t>(operands[k])] = i;
   }
-  for (const PointwiseOutput& output : group.outputs) last_read[static_cast<std::size_t>(output.from)] = group.ops.size();
+  for (const PointwiseOutput& output : group.outputs)
+    last_read[static_cast<std::size_t>(output.from)] = group.ops.size();
 
   // Slots. A tile keeps within half of a first cache of 32 KiB.
   int slots = 0;
@@ -306,15 +386,15 @@ PointwiseProgram::PointwiseProgram(const Pointwise& group) : plan_(std::make_uni
 
   const std::size_t streams = full_inputs + static_cast<std::size_t>(slots) + 2;
   std::int64_t tile = streams <= 8 ? 512 : streams <= 16 ? 256 : 128;
-  const bool single = plan.steps.size() == 1 && !any_sum && group.outputs.size() == 1 && full_inputs == inputs && inputs > 0 &&
-                      plan.steps.front().output == 0;
+  const bool single = plan.steps.size() == 1 && !any_sum && group.outputs.size() == 1 && full_inputs == inputs &&
+                      inputs > 0 && plan.steps.front().output == 0;
   plan.rows_in_tile = row_or_column && plan.inner <= tile;
   if (plan.rows_in_tile) tile = tile / plan.inner * plan.inner;
   for (std::size_t i = 0; i < inputs; i++) {
     Plan::Register& reg = plan.registers[i];
     if (!reg.input) continue;
-    const bool in_slot = reg.layout == Layout::scalar || reg.layout == Layout::constant || reg.layout == Layout::column ||
-                         (reg.layout == Layout::row && plan.rows_in_tile);
+    const bool in_slot = reg.layout == Layout::scalar || reg.layout == Layout::constant ||
+                         reg.layout == Layout::column || (reg.layout == Layout::row && plan.rows_in_tile);
     if (in_slot) reg.slot = slots++;
   }
   plan.tile = std::min(tile, std::max<std::int64_t>(size_, 1));

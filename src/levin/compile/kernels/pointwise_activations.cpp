@@ -14,9 +14,7 @@ namespace {
 
 /** log(1 + exp(-|x|)). */
 HWY_INLINE V log_of_one_and_exp(V x) { return log1p(exp(hn::Neg(absolute(x)))); }
-HWY_INLINE V log_sigmoid(V x) {
-  return hn::Sub(hn::IfThenElse(hn::Gt(x, zero()), zero(), x), log_of_one_and_exp(x));
-}
+HWY_INLINE V log_sigmoid(V x) { return hn::Sub(hn::IfThenElse(hn::Gt(x, zero()), zero(), x), log_of_one_and_exp(x)); }
 
 LEVIN_UNARY(LogSigmoid, { return log_sigmoid(a); })
 LEVIN_BINARY(LogSigmoidBackward, {
@@ -24,25 +22,20 @@ LEVIN_BINARY(LogSigmoidBackward, {
   const V tail = hn::Div(z, hn::Add(set(1.F), z));  // sigmoid(-|b|)
   return hn::Mul(a, hn::IfThenElse(hn::Lt(b, zero()), hn::Sub(set(1.F), tail), tail));
 })
-LEVIN_UNARY(Elu, {
-  return hn::IfThenElse(hn::Le(a, zero()), hn::Mul(expm1(hn::Mul(a, p.r)), p.p), hn::Mul(a, p.q));
-})
+LEVIN_UNARY(Elu, { return hn::IfThenElse(hn::Le(a, zero()), hn::Mul(expm1(hn::Mul(a, p.r)), p.p), hn::Mul(a, p.q)); })
 LEVIN_BINARY(EluBackward, {
   const V left = hn::Mul(hn::Mul(hn::Mul(a, p.r), p.p), exp(hn::Mul(b, p.r)));
   return hn::IfThenElse(hn::Le(b, zero()), left, hn::Mul(a, p.q));
 })
-LEVIN_BINARY(EluBackwardResult, {
-  return hn::IfThenElse(hn::Le(b, zero()), hn::Mul(hn::Mul(a, p.r), hn::Add(b, p.p)), hn::Mul(a, p.q));
-})
+LEVIN_BINARY(EluBackwardResult,
+             { return hn::IfThenElse(hn::Le(b, zero()), hn::Mul(hn::Mul(a, p.r), hn::Add(b, p.p)), hn::Mul(a, p.q)); })
 
 constexpr float kSqrtHalf = 0.70710678118654752440F;
 constexpr float kInverseSqrtTwoPi = 0.39894228040143267794F;
 constexpr float kSqrtTwoOverPi = 0.79788456080286535588F;
 constexpr float kGeluCubic = 0.044715F;
 
-HWY_INLINE V normal_cdf(V x) {
-  return hn::Mul(set(0.5F), hn::Add(set(1.F), erf(hn::Mul(x, set(kSqrtHalf)))));
-}
+HWY_INLINE V normal_cdf(V x) { return hn::Mul(set(0.5F), hn::Add(set(1.F), erf(hn::Mul(x, set(kSqrtHalf))))); }
 LEVIN_UNARY(Gelu, { return hn::Mul(a, normal_cdf(a)); })
 LEVIN_BINARY(GeluBackward, {
   const V density = hn::Mul(exp(hn::Mul(set(-0.5F), hn::Mul(b, b))), set(kInverseSqrtTwoPi));

@@ -69,18 +69,15 @@ LEVIN_UNARY(LeakyRelu, { return hn::IfThenElse(hn::Gt(a, zero()), a, hn::Mul(a, 
 LEVIN_BINARY(LeakyReluBackward, { return hn::IfThenElse(hn::Gt(b, zero()), a, hn::Mul(a, p.p)); })
 LEVIN_BINARY(HardtanhBackward, { return hn::IfThenElse(hn::Or(hn::Le(b, p.p), hn::Ge(b, p.q)), zero(), a); })
 LEVIN_BINARY(ClampBackward, { return hn::IfThenElseZero(hn::And(hn::Ge(b, p.p), hn::Le(b, p.q)), a); })
-LEVIN_UNARY(Hardswish, {
-  return hn::Div(hn::Mul(a, clamp(hn::Add(a, set(3.F)), zero(), set(6.F))), set(6.F));
-})
+LEVIN_UNARY(Hardswish, { return hn::Div(hn::Mul(a, clamp(hn::Add(a, set(3.F)), zero(), set(6.F))), set(6.F)); })
 LEVIN_BINARY(HardswishBackward, {
   const V middle = hn::Mul(a, hn::Add(hn::Div(b, set(3.F)), set(0.5F)));
   const V right = hn::IfThenElse(hn::Lt(b, set(3.F)), middle, a);
   return hn::IfThenElse(hn::Le(b, set(-3.F)), zero(), right);
 })
 LEVIN_UNARY(Hardsigmoid, { return hn::Div(clamp(hn::Add(a, set(3.F)), zero(), set(6.F)), set(6.F)); })
-LEVIN_BINARY(HardsigmoidBackward, {
-  return hn::IfThenElseZero(hn::And(hn::Gt(b, set(-3.F)), hn::Lt(b, set(3.F))), hn::Div(a, set(6.F)));
-})
+LEVIN_BINARY(HardsigmoidBackward,
+             { return hn::IfThenElseZero(hn::And(hn::Gt(b, set(-3.F)), hn::Lt(b, set(3.F))), hn::Div(a, set(6.F))); })
 LEVIN_UNARY(Softsign, { return hn::Div(a, hn::Add(set(1.F), absolute(a))); })
 HWY_INLINE M is_shrunk(V x, V lambda) { return hn::And(hn::Ge(x, hn::Neg(lambda)), hn::Le(x, lambda)); }
 LEVIN_UNARY(Hardshrink, { return hn::IfThenElse(is_shrunk(a, p.p), zero(), a); })

@@ -59,11 +59,11 @@ HWY_AFTER_NAMESPACE();
     static constexpr int arity = 2;                                                                             \
     static HWY_INLINE V of([[maybe_unused]] V a, [[maybe_unused]] V b, [[maybe_unused]] const P& p) __VA_ARGS__ \
   };
-#define LEVIN_TERNARY(NAME, ...)                                                                                     \
-  struct NAME {                                                                                                      \
-    static constexpr int arity = 3;                                                                                  \
-    static HWY_INLINE V of([[maybe_unused]] V a, [[maybe_unused]] V b, [[maybe_unused]] V c,                         \
-                           [[maybe_unused]] const P& p) __VA_ARGS__                                                  \
+#define LEVIN_TERNARY(NAME, ...)                                                             \
+  struct NAME {                                                                              \
+    static constexpr int arity = 3;                                                          \
+    static HWY_INLINE V of([[maybe_unused]] V a, [[maybe_unused]] V b, [[maybe_unused]] V c, \
+                           [[maybe_unused]] const P& p) __VA_ARGS__                          \
   };
 
 #endif  // LEVIN_KERNELS_POINTWISE_LOOP_INL_H

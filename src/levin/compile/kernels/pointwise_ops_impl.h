@@ -11,7 +11,10 @@ struct PointwiseParameters {
   float p = 0, q = 0, r = 0;
 };
 
-/** out[i] = f(a[i], b[i], c[i]) for i < n. Operands that an operation does not have are not read. out may be an operand. */
+/**
+ * out[i] = f(a[i], b[i], c[i]) for i < n. Operands that an operation does not have are not read. out may be an
+ * operand.
+ */
 using PointwiseLoop = void (*)(const float* a, const float* b, const float* c, float* out, std::size_t n,
                                const PointwiseParameters& parameters);
 

@@ -21,7 +21,8 @@ struct Pool {
   std::int64_t out_width() const { return out_size(width, kernel_w, stride_w, padding_w, dilation_w); }
 
  private:
-  std::int64_t out_size(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding, std::int64_t dilation) const {
+  std::int64_t out_size(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                        std::int64_t dilation) const {
     const std::int64_t reach = in + 2 * padding - dilation * (kernel - 1) - 1;
     std::int64_t out = (ceil_mode ? reach + stride - 1 : reach) / stride + 1;
     // The last window begins inside the image or its left padding.
@@ -36,9 +37,11 @@ struct Pool {
  * y[planes, out_height, out_width] and, unless null, the place of each maximum in its plane as ATen gives it (the first
  * of equals; NaN counts as the largest). With `relu` the places of windows that have no positive element are -1.
  */
-using MaxPoolForwardFn = void (*)(const Pool&, const float* x, float* y, std::int64_t* places, std::int64_t begin, std::int64_t end);
+using MaxPoolForwardFn = void (*)(const Pool&, const float* x, float* y, std::int64_t* places, std::int64_t begin,
+                                  std::int64_t end);
 /** dx, all of it. Places of -1 get nothing. */
-using MaxPoolBackwardFn = void (*)(const Pool&, const float* dy, const std::int64_t* places, float* dx, std::int64_t begin, std::int64_t end);
+using MaxPoolBackwardFn = void (*)(const Pool&, const float* dy, const std::int64_t* places, float* dx,
+                                   std::int64_t begin, std::int64_t end);
 LEVIN_API MaxPoolForwardFn select_max_pool_forward(const Pool& settings);
 LEVIN_API MaxPoolBackwardFn select_max_pool_backward(const Pool& settings);
 
@@ -46,7 +49,10 @@ using AvgPoolFn = void (*)(const Pool&, const float* from, float* to, std::int64
 LEVIN_API AvgPoolFn select_avg_pool_forward(const Pool& settings);
 LEVIN_API AvgPoolFn select_avg_pool_backward(const Pool& settings);
 
-/** dx[planes, area] = dy[planes] / area: the gradient of the mean of planes (adaptive_avg_pool2d to 1 x 1; its forward is Reduce). */
+/**
+ * dx[planes, area] = dy[planes] / area: the gradient of the mean of planes (adaptive_avg_pool2d to 1 x 1; its forward
+ * is Reduce).
+ */
 LEVIN_API void mean_of_planes_backward(const float* dy, float* dx, std::int64_t planes, std::int64_t area);
 
 }  // namespace levin::compile::kernels

@@ -84,12 +84,15 @@ HWY_INLINE void each_unit(const RandomStream& stream, Index begin, Index end, F 
   }
 }
 
-HWY_INLINE void write(V value, float* p, bool whole, std::size_t count) { whole ? store(value, p) : store_n(value, p, count); }
+HWY_INLINE void write(V value, float* p, bool whole, std::size_t count) {
+  whole ? store(value, p) : store_n(value, p, count);
+}
 
 /** 1 / (1 - p) where kept, else 0. */
 struct Keep {
   V p, scale;
-  HWY_INLINE explicit Keep(float probability) : p(set(probability)), scale(set(probability < 1 ? 1 / (1 - probability) : 0)) {}
+  HWY_INLINE explicit Keep(float probability)
+      : p(set(probability)), scale(set(probability < 1 ? 1 / (1 - probability) : 0)) {}
   HWY_INLINE V operator()(V u) const { return hn::IfThenElseZero(hn::Ge(u, p), scale); }
 };
 

@@ -23,10 +23,12 @@ inline constexpr std::int64_t kRandomGrain = 64;
 using DropoutMaskFn = void (*)(const RandomStream&, float p, float* out, std::int64_t begin, std::int64_t end);
 LEVIN_API DropoutMaskFn select_dropout_mask();
 /** The mask, and y = x * mask with it. */
-using DropoutFn = void (*)(const RandomStream&, float p, const float* x, float* y, float* mask, std::int64_t begin, std::int64_t end);
+using DropoutFn = void (*)(const RandomStream&, float p, const float* x, float* y, float* mask, std::int64_t begin,
+                           std::int64_t end);
 LEVIN_API DropoutFn select_dropout();
 /** In [low, high), of 24 bits. */
-using UniformFn = void (*)(const RandomStream&, float low, float high, float* out, std::int64_t begin, std::int64_t end);
+using UniformFn = void (*)(const RandomStream&, float low, float high, float* out, std::int64_t begin,
+                           std::int64_t end);
 LEVIN_API UniformFn select_uniform();
 /** 1 with probability p, else 0. */
 using BernoulliFn = void (*)(const RandomStream&, float p, float* out, std::int64_t begin, std::int64_t end);

@@ -128,7 +128,8 @@ void middle(const Reduce& r, const float* x, float* y, Index begin, Index end) {
     const float* from = x + o * r.reduced * r.inner;
     float* to = y + o * r.inner;
     Index j = i;
-    for (; j + 4 * kLanesSigned <= last; j += 4 * kLanesSigned) columns<Op, 4>(r, std::true_type(), from + j, to + j, kLanes);
+    for (; j + 4 * kLanesSigned <= last; j += 4 * kLanesSigned)
+      columns<Op, 4>(r, std::true_type(), from + j, to + j, kLanes);
     for (; j + kLanesSigned <= last; j += kLanesSigned) columns<Op, 1>(r, std::true_type(), from + j, to + j, kLanes);
     if (j < last) columns<Op, 1>(r, std::false_type(), from + j, to + j, static_cast<std::size_t>(last - j));
     at += last - i;

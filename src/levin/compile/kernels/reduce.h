@@ -22,7 +22,10 @@ struct Reduce {
   std::int64_t results() const { return outer * inner; }
 };
 
-/** Computes results [begin, end) of outer * inner; the order of additions does not depend on the range. y must not be x. */
+/**
+ * Computes results [begin, end) of outer * inner; the order of additions does not depend on the range. y must not be
+ * x.
+ */
 using ReduceFn = void (*)(const Reduce&, const float* x, float* y, std::int64_t begin, std::int64_t end);
 LEVIN_API ReduceFn select_reduce(const Reduce& settings);
 
