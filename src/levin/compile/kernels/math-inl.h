@@ -20,11 +20,8 @@ using Ints = hn::Rebind<std::int32_t, D>;
 
 HWY_INLINE V infinity() { return set(std::numeric_limits<float>::infinity()); }
 HWY_INLINE V nan() { return set(std::numeric_limits<float>::quiet_NaN()); }
-/** x cut to [low, high]; NaN stays. */
-HWY_INLINE V clamp(V x, V low, V high) {
-  x = hn::IfThenElse(hn::Lt(x, low), low, x);
-  return hn::IfThenElse(hn::Gt(x, high), high, x);
-}
+/** x cut to [low, high]; NaN stays, since it is the second operand (see relu). */
+HWY_INLINE V clamp(V x, V low, V high) { return hn::Max(low, hn::Min(high, x)); }
 HWY_INLINE V absolute(V x) { return hn::Abs(x); }
 
 /** 2^n for whole n in [-126, 127]. */
@@ -50,21 +47,37 @@ HWY_INLINE V reduce_by_ln2(V x, V& n) {
   return hn::NegMulAdd(n, set(-2.12194440e-4F), r);
 }
 
+/** y 2^n for whole n in [-151, 129] and y in [0.5, 2]: to 0 and infinity where that is out of range. */
+HWY_INLINE V scale_by_power(V y, V n) {
+#if HWY_TARGET == HWY_AVX3
+  return V{_mm512_scalef_ps(y.raw, n.raw)};
+#else
+  // In two steps: 2^n itself may be out of range.
+  const Ints ints;
+  const auto whole = hn::ConvertTo(ints, n);
+  const auto half = hn::ShiftRight<1>(whole), bias = hn::Set(ints, 127);
+  const V first = hn::BitCast(kFloats, hn::ShiftLeft<23>(hn::Add(half, bias)));
+  const V second = hn::BitCast(kFloats, hn::ShiftLeft<23>(hn::Add(hn::Sub(whole, half), bias)));
+  return hn::Mul(hn::Mul(y, first), second);
+#endif
+}
+
 HWY_INLINE V exp(V x) {
   V n;
   const V r = reduce_by_ln2(clamp(x, set(-104.F), set(89.F)), n);
-  const V y = hn::Add(hn::MulAdd(exp_polynomial(r), hn::Mul(r, r), r), set(1.F));
-  // In two steps: 2^n itself may be out of range.
-  const V half = hn::Floor(hn::Mul(n, set(0.5F)));
-  return hn::Mul(hn::Mul(y, power_of_two(half)), power_of_two(hn::Sub(n, half)));
+  return scale_by_power(hn::Add(hn::MulAdd(exp_polynomial(r), hn::Mul(r, r), r), set(1.F)), n);
 }
 
 /** exp for arguments that are never above 0 (or NaN) and whose result may be 0 below -87: softmax's. */
 HWY_INLINE V exp_nonpositive(V x) {
+#if HWY_TARGET == HWY_AVX3
+  return exp(x);
+#else
   V n;
   const V r = reduce_by_ln2(clamp(x, set(-87.3F), zero()), n);
   const V y = hn::Add(hn::MulAdd(exp_polynomial(r), hn::Mul(r, r), r), set(1.F));
   return hn::IfThenElse(hn::Lt(x, set(-87.3F)), zero(), hn::Mul(y, power_of_two(n)));
+#endif
 }
 
 HWY_INLINE V expm1(V x) {
@@ -93,10 +106,17 @@ HWY_INLINE V log1p(V x) {
   return mend_logarithm(u, hn::IfThenElse(hn::Eq(u, one), x, result));
 }
 
+/** Near 0 an odd polynomial (Cephes'), else 1 - 2 / (exp(2 |x|) + 1). */
 HWY_INLINE V tanh(V x) {
-  const V magnitude = clamp(absolute(x), zero(), set(10.F));
-  const V e = expm1(hn::Add(magnitude, magnitude));
-  return hn::CopySign(hn::Div(e, hn::Add(e, set(2.F))), x);
+  const V t = absolute(x), s = hn::Mul(x, x);
+  V inner = hn::MulAdd(set(-5.70498872745e-3F), s, set(2.06390887954e-2F));
+  inner = hn::MulAdd(inner, s, set(-5.37397155531e-2F));
+  inner = hn::MulAdd(inner, s, set(1.33314422036e-1F));
+  inner = hn::MulAdd(inner, s, set(-3.33332819422e-1F));
+  inner = hn::MulAdd(hn::Mul(inner, s), x, x);
+  const V e = exp(hn::Add(t, t));
+  const V outer = hn::CopySign(hn::Sub(set(1.F), hn::Div(set(2.F), hn::Add(e, set(1.F)))), x);
+  return hn::IfThenElse(hn::Lt(t, set(0.625F)), inner, outer);
 }
 
 HWY_INLINE V sigmoid(V x) { return hn::Div(set(1.F), hn::Add(set(1.F), exp(hn::Neg(x)))); }
