@@ -489,39 +489,49 @@ void matrix_vector(const Gemm& g, const GemmArgs& x, float* workspace, Index beg
   }
 }
 
-/** k = 1 and B's row contiguous: an outer product. A vector of B stays in its register over all rows. */
-void outer_product(const Gemm& g, const GemmArgs& x, float*, Index begin, Index end) {
+/** Some vectors of columns of an outer product, over all rows: B stays in registers. */
+template <int vectors, bool whole>
+HWY_INLINE void outer_columns(const Gemm& g, const GemmArgs& x, Index begin, Index end, Index j, std::size_t count) {
   const Index a_row = g.transpose_a ? 1 : g.lda;
-  const auto columns = [&](auto whole, Index j, std::size_t count) HWY_ATTR {
-    const auto read = [=](const float* p) HWY_ATTR { return whole ? load(p) : load_n(p, count); };
-    const auto write = [=](V v, float* p) HWY_ATTR { whole ? store(v, p) : store_n(v, p, count); };
-    const V b = hn::Mul(read(x.b + j), set(g.alpha));
-    const V bias = g.bias ? read(x.bias + j) : zero();
+  const auto read = [=](const float* p) HWY_ATTR { return whole ? load(p) : load_n(p, count); };
+  V b[vectors], bias[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; v++) {
+    b[v] = hn::Mul(read(x.b + j + v * kLanesSigned), set(g.alpha));
+    bias[v] = g.bias ? read(x.bias + j + v * kLanesSigned) : zero();
+  }
+  // `epilogue` gets the value and where it goes.
+  const auto rows = [&](auto epilogue) HWY_ATTR {
     const float* a = x.a + begin * a_row;
-    float* c = x.c + begin * g.ldc + j;
-    const Index rows = end - begin;
-    if (g.accumulate) {
-      for (Index i = 0; i < rows; i++, a += a_row, c += g.ldc) {
-        V value = hn::MulAdd(set(*a), b, hn::Add(bias, read(c)));
-        if (g.epilogue == Gemm::Epilogue::relu) value = relu(value);
-        if (g.epilogue == Gemm::Epilogue::relu_mask)
-          value = where_positive(read(x.mask + (begin + i) * g.ld_mask + j), value);
-        write(value, c);
+    for (Index i = begin; i < end; i++, a += a_row) {
+      const V a_i = set(*a);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; v++) {
+        const Index column = j + v * kLanesSigned;
+        float* c = x.c + i * g.ldc + column;
+        const V start = g.accumulate ? hn::Add(bias[v], read(c)) : bias[v];
+        const V value = epilogue(hn::MulAdd(a_i, b[v], start), i, column);
+        whole ? store(value, c) : store_n(value, c, count);
       }
-    } else if (g.epilogue == Gemm::Epilogue::relu_mask) {
-      const float* mask = x.mask + begin * g.ld_mask + j;
-      for (Index i = 0; i < rows; i++, a += a_row, c += g.ldc, mask += g.ld_mask) {
-        write(where_positive(read(mask), hn::MulAdd(set(*a), b, bias)), c);
-      }
-    } else if (g.epilogue == Gemm::Epilogue::relu) {
-      for (Index i = 0; i < rows; i++, a += a_row, c += g.ldc) write(relu(hn::MulAdd(set(*a), b, bias)), c);
-    } else {
-      for (Index i = 0; i < rows; i++, a += a_row, c += g.ldc) write(hn::MulAdd(set(*a), b, bias), c);
     }
   };
-  for_each_vector(
-      0, g.n, [&](Index j) HWY_ATTR { columns(std::true_type(), j, kLanes); },
-      [&](Index j, std::size_t count) HWY_ATTR { columns(std::false_type(), j, count); });
+  switch (g.epilogue) {
+    case Gemm::Epilogue::none: rows([](V value, Index, Index) HWY_ATTR { return value; }); break;
+    case Gemm::Epilogue::relu: rows([](V value, Index, Index) HWY_ATTR { return relu(value); }); break;
+    case Gemm::Epilogue::relu_mask:
+      rows([&](V value, Index i, Index column)
+               HWY_ATTR { return where_positive(read(x.mask + i * g.ld_mask + column), value); });
+      break;
+  }
+}
+
+/** k = 1 and B's row contiguous: an outer product. */
+void outer_product(const Gemm& g, const GemmArgs& x, float*, Index begin, Index end) {
+  Index j = 0;
+  for (; j + 4 * kLanesSigned <= g.n; j += 4 * kLanesSigned) outer_columns<4, true>(g, x, begin, end, j, kLanes);
+  for (; j + 2 * kLanesSigned <= g.n; j += 2 * kLanesSigned) outer_columns<2, true>(g, x, begin, end, j, kLanes);
+  for (; j + kLanesSigned <= g.n; j += kLanesSigned) outer_columns<1, true>(g, x, begin, end, j, kLanes);
+  if (j < g.n) outer_columns<1, false>(g, x, begin, end, j, static_cast<std::size_t>(g.n - j));
 }
 
 /** Calls `one` for each matrix of the batch that has rows in [begin, end). */

@@ -49,13 +49,14 @@ HWY_INLINE float row_max(const float* x, Index n) {
   return std::numeric_limits<float>::quiet_NaN();
 }
 
-/** The sum of exp(x - largest). A row of -inf alone gives NaN, as ATen's. */
-HWY_INLINE float sum_of_exp(const float* x, Index n, float largest) {
+/** The sum of exp(x - largest), whose terms go to `terms` unless null. A row of -inf alone gives NaN, as ATen's. */
+HWY_INLINE float sum_of_exp(const float* x, Index n, float largest, float* terms = nullptr) {
   const V top = set(largest);
   V total = zero();
   each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
     const V e = exp_nonpositive(hn::Sub(whole ? load(x + i) : load_n_or(x + i, count, -kInfinity), top));
     total = hn::Add(total, whole ? e : hn::IfThenElseZero(hn::FirstN(kFloats, count), e));
+    if (terms) whole ? store(e, terms + i) : store_n(e, terms + i, count);
   });
   return sum(total);
 }
@@ -122,7 +123,8 @@ Index RunCrossEntropy(const CrossEntropy& s, const CrossEntropyArgs& x, void*) {
     }
     const float weight = x.weight ? x.weight[target] : 1;
     // The maximum and the logarithm stay apart: their sum would lose the latter's digits.
-    const float largest = row_max(logits, s.classes), log_sum = std::log(sum_of_exp(logits, s.classes, largest));
+    const float largest = row_max(logits, s.classes), sum_of_terms = sum_of_exp(logits, s.classes, largest, gradient);
+    const float log_sum = std::log(sum_of_terms);
     float row_loss = weight * ((largest - logits[target]) + log_sum);
     if (smooth) {
       const float weighted = x.weight ? row_dot(logits, x.weight, s.classes) : row_sum(logits, s.classes);
@@ -135,18 +137,14 @@ Index RunCrossEntropy(const CrossEntropy& s, const CrossEntropyArgs& x, void*) {
     if (x.upstream) scale *= each ? x.upstream[r] : *x.upstream;
     // d(loss) / d(logit) = p (sum of the targets' weights) - weight of this target
     const float of_probability = scale * (smooth ? (1 - s.label_smoothing) * weight + spread * weights : weight);
-    const V top = set(largest), shift = set(log_sum), factor = set(of_probability);
-    const auto scaled_probability = [&](V v) HWY_ATTR {
-      return hn::Mul(factor, exp_nonpositive(hn::Sub(hn::Sub(v, top), shift)));
-    };
-    if (!smooth) {
-      map_row(logits, gradient, s.classes, scaled_probability);
-    } else if (!x.weight) {
-      const V less = set(scale * spread);
-      map_row(logits, gradient, s.classes, [&](V v) HWY_ATTR { return hn::Sub(scaled_probability(v), less); });
+    const V factor = set(of_probability / sum_of_terms);
+    const float each_class = smooth ? scale * spread : 0;
+    if (smooth && !x.weight) {
+      map_row(gradient, gradient, s.classes,
+              [&](V term) HWY_ATTR { return hn::MulSub(term, factor, set(each_class)); });
     } else {
-      map_row(logits, gradient, s.classes, scaled_probability);
-      for (Index c = 0; c < s.classes; c++) gradient[c] -= scale * spread * x.weight[c];
+      map_row(gradient, gradient, s.classes, [&](V term) HWY_ATTR { return hn::Mul(term, factor); });
+      for (Index c = 0; smooth && c < s.classes; c++) gradient[c] -= each_class * x.weight[c];
     }
     gradient[target] -= scale * (1 - s.label_smoothing) * weight;
   }
