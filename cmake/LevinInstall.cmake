@@ -15,6 +15,10 @@ foreach(folder IN LISTS levin_folders)
           FILES_MATCHING PATTERN "*.h" PATTERN "*_impl.h" EXCLUDE PATTERN "*-inl.h" EXCLUDE)
 endforeach()
 
+# The kernels' headers go with them even where the rest of compile/ is not built.
+install(DIRECTORY src/levin/compile/kernels DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/levin/compile
+        FILES_MATCHING PATTERN "*.h" PATTERN "*_impl.h" EXCLUDE PATTERN "*-inl.h" EXCLUDE)
+
 set(levin_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/levin)
 install(EXPORT levinTargets NAMESPACE levin:: DESTINATION ${levin_package_dir})
 configure_package_config_file(cmake/levinConfig.cmake.in ${PROJECT_BINARY_DIR}/levinConfig.cmake

@@ -196,5 +196,11 @@ TEST(KernelsAttention, ForwardAndBackward) {
   });
 }
 
+TEST(KernelsConv, WhatIsNotServedIsRefused) {
+  EXPECT_THROW(
+      select_conv_forward({.batch = 1, .in_channels = 1, .out_channels = 1, .height = 20, .width = 20, .kernel_h = 9}),
+      std::runtime_error);
+}
+
 }  // namespace
 }  // namespace levin::compile::kernels

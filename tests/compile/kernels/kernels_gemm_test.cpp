@@ -214,5 +214,14 @@ TEST(KernelsIsa, AnUnknownSetIsRefused) {
   EXPECT_THROW(use_instruction_set("MMX"), std::runtime_error);
 }
 
+TEST(KernelsGemm, SettingsThatMakeNoSenseAreRefused) {
+  EXPECT_THROW(select_gemm({.m = -1, .n = 2, .k = 3}), std::runtime_error);
+  EXPECT_THROW(select_gemm({.m = 4, .n = 5, .k = 3, .lda = 3, .ldb = 5, .ldc = 4}), std::runtime_error)
+      << "rows overlap";
+  EXPECT_THROW(
+      select_gemm({.m = 4, .n = 5, .k = 3, .lda = 3, .ldb = 5, .ldc = 5, .epilogue = Gemm::Epilogue::relu_mask}),
+      std::runtime_error);
+}
+
 }  // namespace
 }  // namespace levin::compile::kernels

@@ -217,5 +217,9 @@ TEST(KernelsNorm, BatchNormInEvaluation) {
   });
 }
 
+TEST(KernelsNorm, GroupsHaveToDivideChannels) {
+  EXPECT_THROW(select_group_norm_forward({.batch = 1, .channels = 6, .area = 4, .groups = 4}), std::runtime_error);
+}
+
 }  // namespace
 }  // namespace levin::compile::kernels

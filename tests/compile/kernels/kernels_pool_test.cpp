@@ -140,5 +140,11 @@ TEST(KernelsPool, AveragePoolForwardAndBackward) {
   EXPECT_EQ(dx[7], 1.5F);
 }
 
+TEST(KernelsPool, SettingsThatMakeNoSenseAreRefused) {
+  EXPECT_THROW(select_max_pool_forward({.planes = 1, .height = 4, .width = 4, .stride_w = 0}), std::runtime_error);
+  EXPECT_THROW(select_avg_pool_forward({.planes = 1, .height = 4, .width = 4, .padding_h = 2}), std::runtime_error);
+  EXPECT_THROW(select_max_pool_backward({.planes = 1, .height = 1, .width = 4}), std::runtime_error);
+}
+
 }  // namespace
 }  // namespace levin::compile::kernels

@@ -292,6 +292,8 @@ std::size_t ConvWorkspace(const Conv& c) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <levin/compile/kernels/refuse_impl.h>
+
 namespace levin::compile::kernels {
 
 HWY_EXPORT(ConvForward);
@@ -304,9 +306,30 @@ bool conv_is_served(const Conv& c) {
          c.padding_w >= 0 && c.padding_h < c.kernel_h && c.padding_w < c.kernel_w && c.out_height() >= 1 &&
          c.out_width() >= 1;
 }
-ConvForwardFn select_conv_forward(const Conv&) { return LEVIN_BEST(ConvForward); }
-ConvInputFn select_conv_input(const Conv&) { return LEVIN_BEST(ConvInput); }
-ConvWeightFn select_conv_weight(const Conv&) { return LEVIN_BEST(ConvWeight); }
+namespace {
+
+void require_served(const Conv& c) {
+  if (conv_is_served(c)) return;
+  const auto by = [](std::int64_t h, std::int64_t w) { return std::to_string(h) + "x" + std::to_string(w); };
+  refuse("no direct convolution for this kernel and padding",
+         by(c.kernel_h, c.kernel_w) + ", padding " + by(c.padding_h, c.padding_w) + ", image " + by(c.height, c.width),
+         "a convolution (see conv_is_served)");
+}
+
+}  // namespace
+
+ConvForwardFn select_conv_forward(const Conv& settings) {
+  require_served(settings);
+  return LEVIN_BEST(ConvForward);
+}
+ConvInputFn select_conv_input(const Conv& settings) {
+  require_served(settings);
+  return LEVIN_BEST(ConvInput);
+}
+ConvWeightFn select_conv_weight(const Conv& settings) {
+  require_served(settings);
+  return LEVIN_BEST(ConvWeight);
+}
 std::size_t conv_workspace(const Conv& settings) { return LEVIN_BEST(ConvWorkspace)(settings); }
 
 }  // namespace levin::compile::kernels

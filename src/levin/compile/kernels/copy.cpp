@@ -135,9 +135,7 @@ void CastBytes(const std::uint8_t* from, float* to, float scale, Index n) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <levin/core/error.h>
-
-#include <string>
+#include <levin/compile/kernels/refuse_impl.h>
 
 namespace levin::compile::kernels {
 
@@ -146,20 +144,13 @@ HWY_EXPORT(CastBytes);
 
 StridedCopy simplify(const StridedCopy& copy) {
   if (copy.dims < 0 || copy.dims > kMaxCopyDims) {
-    throw Error({.what = "a strided copy of too many dimensions",
-                 .value = std::to_string(copy.dims),
-                 .where = {},
-                 .hint = "at most 6"});
+    refuse("a strided copy has 0 to 6 dimensions", std::to_string(copy.dims), "a strided copy");
   }
   StridedCopy result{.accumulate = copy.accumulate};
   // Dimensions of one element go; the others, largest stride of the target first.
   std::array<std::size_t, kMaxCopyDims> order{};
   for (std::size_t d = 0; d < static_cast<std::size_t>(copy.dims); d++) {
-    if (copy.sizes[d] < 0)
-      throw Error({.what = "a size is below zero",
-                   .value = std::to_string(copy.sizes[d]),
-                   .where = "a strided copy",
-                   .hint = {}});
+    require_size(copy.sizes[d], 0, "a size", "a strided copy");
     if (copy.sizes[d] != 1) order[static_cast<std::size_t>(result.dims++)] = d;
   }
   std::stable_sort(order.begin(), order.begin() + result.dims,

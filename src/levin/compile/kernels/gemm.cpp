@@ -570,12 +570,23 @@ std::size_t Workspace(const Gemm& g) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <levin/compile/kernels/refuse_impl.h>
+
 namespace levin::compile::kernels {
 
 HWY_EXPORT(Select);
 HWY_EXPORT(Workspace);
 
-GemmFn select_gemm(const Gemm& gemm) { return LEVIN_BEST(Select)(gemm); }
+GemmFn select_gemm(const Gemm& g) {
+  constexpr const char* where = "a matrix product";
+  require_size(g.m, 0, "m", where);
+  require_size(g.n, 0, "n", where);
+  require_size(g.k, 0, "k", where);
+  require_size(g.batch, 0, "batch", where);
+  if (g.m > 1) require_size(g.ldc, g.n, "ldc", where);
+  if (g.m > 1 && g.epilogue == Gemm::Epilogue::relu_mask) require_size(g.ld_mask, 1, "ld_mask", where);
+  return LEVIN_BEST(Select)(g);
+}
 std::size_t gemm_workspace(const Gemm& gemm) { return LEVIN_BEST(Workspace)(gemm); }
 
 }  // namespace levin::compile::kernels

@@ -177,9 +177,7 @@ MlpBackwardFn SelectBackward(const Mlp& m) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <levin/core/error.h>
-
-#include <string>
+#include <levin/compile/kernels/refuse_impl.h>
 
 namespace levin::compile::kernels {
 namespace {
@@ -187,10 +185,8 @@ namespace {
 template <class Fn>
 Fn served(Fn fn, const Mlp& m) {
   if (fn) return fn;
-  throw Error({.what = "no fused kernel for a network of so many inputs",
-               .value = std::to_string(m.inputs),
-               .where = {},
-               .hint = "ask mlp_is_fused() first"});
+  refuse("no fused kernel for a network of so many inputs", std::to_string(m.inputs),
+         "a small network (see mlp_is_fused)");
 }
 
 }  // namespace

@@ -328,7 +328,20 @@ void BatchBackward(const BatchNorm& s, const BatchNormBackwardArgs& a, Index beg
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <levin/compile/kernels/refuse_impl.h>
+
 namespace levin::compile::kernels {
+namespace {
+
+void require_sense(const GroupNorm& s) {
+  require_size(s.groups, 1, "groups", "a group norm");
+  if (s.channels % s.groups != 0) {
+    refuse("channels have to be divisible by groups", std::to_string(s.channels) + " by " + std::to_string(s.groups),
+           "a group norm");
+  }
+}
+
+}  // namespace
 
 HWY_EXPORT(LayerForward);
 HWY_EXPORT(LayerBackward);
@@ -339,8 +352,14 @@ HWY_EXPORT(BatchBackward);
 
 LayerNormForwardFn select_layer_norm_forward(const LayerNorm&) { return LEVIN_BEST(LayerForward); }
 LayerNormBackwardFn select_layer_norm_backward(const LayerNorm&) { return LEVIN_BEST(LayerBackward); }
-GroupNormForwardFn select_group_norm_forward(const GroupNorm&) { return LEVIN_BEST(GroupForward); }
-GroupNormBackwardFn select_group_norm_backward(const GroupNorm&) { return LEVIN_BEST(GroupBackward); }
+GroupNormForwardFn select_group_norm_forward(const GroupNorm& settings) {
+  require_sense(settings);
+  return LEVIN_BEST(GroupForward);
+}
+GroupNormBackwardFn select_group_norm_backward(const GroupNorm& settings) {
+  require_sense(settings);
+  return LEVIN_BEST(GroupBackward);
+}
 BatchNormForwardFn select_batch_norm_forward(const BatchNorm&) { return LEVIN_BEST(BatchForward); }
 BatchNormBackwardFn select_batch_norm_backward(const BatchNorm&) { return LEVIN_BEST(BatchBackward); }
 

@@ -1,7 +1,7 @@
 #include <levin/compile/kernels/pointwise.h>
 
 #include <levin/compile/kernels/pointwise_ops_impl.h>
-#include <levin/core/error.h>
+#include <levin/compile/kernels/refuse_impl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -120,7 +120,7 @@ static_assert(std::size(kDescriptions) == static_cast<std::size_t>(Opcode::count
 const Description& describe(Opcode code) { return kDescriptions[static_cast<std::size_t>(code)]; }
 
 [[noreturn]] void refuse(std::string what, std::string value) {
-  throw Error({.what = std::move(what), .value = std::move(value), .where = "a pointwise group"});
+  kernels::refuse(std::move(what), std::move(value), "a pointwise group");
 }
 
 PointwiseLoop loop_of(const PointwiseOp& op) {

@@ -193,17 +193,52 @@ void AvgBackward(const Pool& p, const float* dy, float* dx, Index begin, Index e
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <levin/compile/kernels/refuse_impl.h>
+
 namespace levin::compile::kernels {
+namespace {
+
+void require_sense(const Pool& p) {
+  constexpr const char* where = "pooling";
+  require_size(p.kernel_h, 1, "kernel_h", where);
+  require_size(p.kernel_w, 1, "kernel_w", where);
+  require_size(p.stride_h, 1, "stride_h", where);
+  require_size(p.stride_w, 1, "stride_w", where);
+  require_size(p.dilation_h, 1, "dilation_h", where);
+  require_size(p.dilation_w, 1, "dilation_w", where);
+  require_size(p.padding_h, 0, "padding_h", where);
+  require_size(p.padding_w, 0, "padding_w", where);
+  if (2 * p.padding_h > p.kernel_h || 2 * p.padding_w > p.kernel_w) {
+    refuse("padding may be half the kernel at most", std::to_string(p.padding_h) + "x" + std::to_string(p.padding_w),
+           where);
+  }
+  require_size(p.out_height(), 1, "the result's height", where);
+  require_size(p.out_width(), 1, "the result's width", where);
+}
+
+}  // namespace
 
 HWY_EXPORT(SelectMaxForward);
 HWY_EXPORT(MaxBackward);
 HWY_EXPORT(AvgForward);
 HWY_EXPORT(AvgBackward);
 
-MaxPoolForwardFn select_max_pool_forward(const Pool& settings) { return LEVIN_BEST(SelectMaxForward)(settings); }
-MaxPoolBackwardFn select_max_pool_backward(const Pool&) { return LEVIN_BEST(MaxBackward); }
-AvgPoolFn select_avg_pool_forward(const Pool&) { return LEVIN_BEST(AvgForward); }
-AvgPoolFn select_avg_pool_backward(const Pool&) { return LEVIN_BEST(AvgBackward); }
+MaxPoolForwardFn select_max_pool_forward(const Pool& settings) {
+  require_sense(settings);
+  return LEVIN_BEST(SelectMaxForward)(settings);
+}
+MaxPoolBackwardFn select_max_pool_backward(const Pool& settings) {
+  require_sense(settings);
+  return LEVIN_BEST(MaxBackward);
+}
+AvgPoolFn select_avg_pool_forward(const Pool& settings) {
+  require_sense(settings);
+  return LEVIN_BEST(AvgForward);
+}
+AvgPoolFn select_avg_pool_backward(const Pool& settings) {
+  require_sense(settings);
+  return LEVIN_BEST(AvgBackward);
+}
 
 void mean_of_planes_backward(const float* dy, float* dx, std::int64_t planes, std::int64_t area) {
   for (std::int64_t p = 0; p < planes; p++) std::fill_n(dx + p * area, area, dy[p] / static_cast<float>(area));

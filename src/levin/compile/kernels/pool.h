@@ -23,8 +23,9 @@ struct Pool {
  private:
   std::int64_t out_size(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
                         std::int64_t dilation) const {
-    const std::int64_t reach = in + 2 * padding - dilation * (kernel - 1) - 1;
-    std::int64_t out = (ceil_mode ? reach + stride - 1 : reach) / stride + 1;
+    const std::int64_t reach = in + 2 * padding - dilation * (kernel - 1) - 1 + (ceil_mode ? stride - 1 : 0);
+    if (reach < 0) return 0;
+    std::int64_t out = reach / stride + 1;
     // The last window begins inside the image or its left padding.
     if (ceil_mode && (out - 1) * stride >= in + padding) out--;
     return out;
