@@ -25,9 +25,10 @@ void add_dense(Cases& all) {
                                           return score(module->forward(batch[0], batch[1]));
                                         }};
                        },
-                   .batch = [](std::int64_t rows) {
-                     return std::vector<Tensor>{torch::randn({rows, 4}), torch::randn({rows, 3})};
-                   }});
+                   .batch =
+                       [](std::int64_t rows) {
+                         return std::vector<Tensor>{torch::randn({rows, 4}), torch::randn({rows, 3})};
+                       }});
   }
 }
 
@@ -36,8 +37,10 @@ void add_convolutions(Cases& all) {
   const auto conv2 = [](nn::Conv2dOptions options) { return [options] { return nn::Conv2d(options); }; };
   const auto conv3 = [](nn::Conv3dOptions options) { return [options] { return nn::Conv3d(options); }; };
   all.push_back(layer("Conv1d", {3, 9}, conv1({3, 4, 3})));
-  all.push_back(layer("Conv1d stride padding dilation", {4, 11}, conv1(nn::Conv1dOptions(4, 6, 3).stride(2).padding(2).dilation(2).groups(2))));
-  all.push_back(layer("Conv1d circular", {2, 9}, conv1(nn::Conv1dOptions(2, 3, 3).padding(1).padding_mode(torch::kCircular))));
+  all.push_back(layer("Conv1d stride padding dilation", {4, 11},
+                      conv1(nn::Conv1dOptions(4, 6, 3).stride(2).padding(2).dilation(2).groups(2))));
+  all.push_back(
+      layer("Conv1d circular", {2, 9}, conv1(nn::Conv1dOptions(2, 3, 3).padding(1).padding_mode(torch::kCircular))));
   all.push_back(layer("Conv1d same", {2, 9}, conv1(nn::Conv1dOptions(2, 3, 4).padding(torch::kSame))));
   all.push_back(layer("Conv2d", {3, 8, 7}, conv2({3, 4, 3})));
   all.push_back(layer("Conv2d one channel", {1, 8, 8}, conv2(nn::Conv2dOptions(1, 8, 3).padding(1))));
@@ -47,16 +50,25 @@ void add_convolutions(Cases& all) {
   all.push_back(layer("Conv2d dilation", {3, 9, 9}, conv2(nn::Conv2dOptions(3, 4, 3).dilation(2).padding(2))));
   all.push_back(layer("Conv2d groups", {4, 8, 8}, conv2(nn::Conv2dOptions(4, 6, 3).groups(2))));
   all.push_back(layer("Conv2d depthwise", {4, 8, 8}, conv2(nn::Conv2dOptions(4, 4, 3).groups(4).padding(1))));
-  all.push_back(layer("Conv2d circular", {2, 7, 7}, conv2(nn::Conv2dOptions(2, 3, 3).padding(1).padding_mode(torch::kCircular))));
-  all.push_back(layer("Conv2d reflect", {2, 7, 7}, conv2(nn::Conv2dOptions(2, 3, 3).padding(1).padding_mode(torch::kReflect))));
-  all.push_back(layer("Conv2d replicate", {2, 7, 7}, conv2(nn::Conv2dOptions(2, 3, 3).padding(1).padding_mode(torch::kReplicate))));
+  all.push_back(
+      layer("Conv2d circular", {2, 7, 7}, conv2(nn::Conv2dOptions(2, 3, 3).padding(1).padding_mode(torch::kCircular))));
+  all.push_back(
+      layer("Conv2d reflect", {2, 7, 7}, conv2(nn::Conv2dOptions(2, 3, 3).padding(1).padding_mode(torch::kReflect))));
+  all.push_back(layer("Conv2d replicate", {2, 7, 7},
+                      conv2(nn::Conv2dOptions(2, 3, 3).padding(1).padding_mode(torch::kReplicate))));
   all.push_back(layer("Conv2d same", {2, 8, 7}, conv2(nn::Conv2dOptions(2, 3, {3, 4}).padding(torch::kSame))));
   all.push_back(layer("Conv3d", {2, 5, 6, 5}, conv3(nn::Conv3dOptions(2, 3, 3).padding(1))));
   all.push_back(layer("Conv3d stride groups", {2, 5, 6, 5}, conv3(nn::Conv3dOptions(2, 4, 3).stride(2).groups(2))));
-  all.push_back(layer("ConvTranspose1d", {3, 6}, [] { return nn::ConvTranspose1d(nn::ConvTranspose1dOptions(3, 2, 3).stride(2).padding(1).output_padding(1)); }));
-  all.push_back(layer("ConvTranspose2d", {3, 5, 5}, [] { return nn::ConvTranspose2d(nn::ConvTranspose2dOptions(3, 4, 3).stride(2).padding(1)); }));
-  all.push_back(layer("ConvTranspose2d groups dilation", {4, 5, 5}, [] { return nn::ConvTranspose2d(nn::ConvTranspose2dOptions(4, 4, 3).groups(2).dilation(2).bias(false)); }));
-  all.push_back(layer("ConvTranspose3d", {2, 3, 4, 3}, [] { return nn::ConvTranspose3d(nn::ConvTranspose3dOptions(2, 2, 2).stride(2)); }));
+  all.push_back(layer("ConvTranspose1d", {3, 6}, [] {
+    return nn::ConvTranspose1d(nn::ConvTranspose1dOptions(3, 2, 3).stride(2).padding(1).output_padding(1));
+  }));
+  all.push_back(layer("ConvTranspose2d", {3, 5, 5},
+                      [] { return nn::ConvTranspose2d(nn::ConvTranspose2dOptions(3, 4, 3).stride(2).padding(1)); }));
+  all.push_back(layer("ConvTranspose2d groups dilation", {4, 5, 5}, [] {
+    return nn::ConvTranspose2d(nn::ConvTranspose2dOptions(4, 4, 3).groups(2).dilation(2).bias(false));
+  }));
+  all.push_back(layer("ConvTranspose3d", {2, 3, 4, 3},
+                      [] { return nn::ConvTranspose3d(nn::ConvTranspose3dOptions(2, 2, 2).stride(2)); }));
   all.push_back(layer("Unfold", {2, 6, 6}, [] { return nn::Unfold(nn::UnfoldOptions(3).padding(1).stride(2)); }));
   all.push_back(layer("Fold", {8, 9}, [] { return nn::Fold(nn::FoldOptions({4, 4}, {2, 2})); }));
 }
@@ -64,22 +76,32 @@ void add_convolutions(Cases& all) {
 void add_pools(Cases& all) {
   all.push_back(layer("MaxPool1d", {3, 9}, [] { return nn::MaxPool1d(nn::MaxPool1dOptions(3).stride(2).padding(1)); }));
   all.push_back(layer("MaxPool2d", {3, 8, 8}, [] { return nn::MaxPool2d(2); }));
-  all.push_back(layer("MaxPool2d overlapping", {3, 9, 8}, [] { return nn::MaxPool2d(nn::MaxPool2dOptions(3).stride(2).padding(1)); }));
-  all.push_back(layer("MaxPool2d dilated ceil", {3, 9, 9}, [] { return nn::MaxPool2d(nn::MaxPool2dOptions(2).stride(2).dilation(2).ceil_mode(true)); }));
+  all.push_back(layer("MaxPool2d overlapping", {3, 9, 8},
+                      [] { return nn::MaxPool2d(nn::MaxPool2dOptions(3).stride(2).padding(1)); }));
+  all.push_back(layer("MaxPool2d dilated ceil", {3, 9, 9},
+                      [] { return nn::MaxPool2d(nn::MaxPool2dOptions(2).stride(2).dilation(2).ceil_mode(true)); }));
   all.push_back(layer("MaxPool3d", {2, 4, 6, 4}, [] { return nn::MaxPool3d(2); }));
   all.push_back(layer("AvgPool1d", {3, 9}, [] { return nn::AvgPool1d(nn::AvgPool1dOptions(3).stride(2).padding(1)); }));
   all.push_back(layer("AvgPool2d", {3, 8, 8}, [] { return nn::AvgPool2d(2); }));
-  all.push_back(layer("AvgPool2d without padding in the count", {3, 9, 9}, [] { return nn::AvgPool2d(nn::AvgPool2dOptions(3).stride(2).padding(1).count_include_pad(false).ceil_mode(true)); }));
+  all.push_back(layer("AvgPool2d without padding in the count", {3, 9, 9}, [] {
+    return nn::AvgPool2d(nn::AvgPool2dOptions(3).stride(2).padding(1).count_include_pad(false).ceil_mode(true));
+  }));
   all.push_back(layer("AvgPool3d", {2, 4, 6, 4}, [] { return nn::AvgPool3d(2); }));
   all.push_back(layer("AdaptiveAvgPool1d", {3, 9}, [] { return nn::AdaptiveAvgPool1d(4); }));
-  all.push_back(layer("AdaptiveAvgPool2d", {3, 7, 8}, [] { return nn::AdaptiveAvgPool2d(nn::AdaptiveAvgPool2dOptions({3, 2})); }));
+  all.push_back(layer("AdaptiveAvgPool2d", {3, 7, 8}, [] {
+    return nn::AdaptiveAvgPool2d(nn::AdaptiveAvgPool2dOptions({3, 2}));
+  }));
   all.push_back(layer("AdaptiveAvgPool2d to one", {3, 7, 8}, [] { return nn::AdaptiveAvgPool2d(1); }));
   all.push_back(layer("AdaptiveAvgPool3d", {2, 4, 5, 6}, [] { return nn::AdaptiveAvgPool3d(2); }));
   all.push_back(layer("AdaptiveMaxPool1d", {3, 9}, [] { return nn::AdaptiveMaxPool1d(4); }));
-  all.push_back(layer("AdaptiveMaxPool2d", {3, 7, 8}, [] { return nn::AdaptiveMaxPool2d(nn::AdaptiveMaxPool2dOptions({3, 2})); }));
+  all.push_back(layer("AdaptiveMaxPool2d", {3, 7, 8}, [] {
+    return nn::AdaptiveMaxPool2d(nn::AdaptiveMaxPool2dOptions({3, 2}));
+  }));
   all.push_back(layer("AdaptiveMaxPool3d", {2, 4, 5, 6}, [] { return nn::AdaptiveMaxPool3d(2); }));
-  all.push_back(layer("FractionalMaxPool2d", {3, 9, 9}, [] { return nn::FractionalMaxPool2d(nn::FractionalMaxPool2dOptions(2).output_size(5)); }));
-  all.push_back(layer("FractionalMaxPool3d", {2, 7, 7, 7}, [] { return nn::FractionalMaxPool3d(nn::FractionalMaxPool3dOptions(2).output_size(3)); }));
+  all.push_back(layer("FractionalMaxPool2d", {3, 9, 9},
+                      [] { return nn::FractionalMaxPool2d(nn::FractionalMaxPool2dOptions(2).output_size(5)); }));
+  all.push_back(layer("FractionalMaxPool3d", {2, 7, 7, 7},
+                      [] { return nn::FractionalMaxPool3d(nn::FractionalMaxPool3dOptions(2).output_size(3)); }));
   all.push_back(layer("LPPool1d", {3, 8}, [] { return nn::LPPool1d(nn::LPPool1dOptions(2, 2)); }));
   all.push_back(layer("LPPool2d", {3, 8, 8}, [] { return nn::LPPool2d(nn::LPPool2dOptions(2, 2)); }));
   all.push_back(layer("LPPool3d", {2, 4, 4, 4}, [] { return nn::LPPool3d(nn::LPPool3dOptions(2, 2)); }));
@@ -96,22 +118,34 @@ void add_pools(Cases& all) {
 void add_norms(Cases& all) {
   all.push_back(layer("BatchNorm1d", {6}, [] { return nn::BatchNorm1d(6); }));
   all.push_back(layer("BatchNorm1d over a sequence", {6, 4}, [] { return nn::BatchNorm1d(6); }));
-  all.push_back(layer("BatchNorm1d not affine", {6}, [] { return nn::BatchNorm1d(nn::BatchNorm1dOptions(6).affine(false)); }));
-  all.push_back(layer("BatchNorm1d without running statistics", {6}, [] { return nn::BatchNorm1d(nn::BatchNorm1dOptions(6).track_running_stats(false)); }));
-  all.push_back(layer("BatchNorm1d momentum", {6}, [] { return nn::BatchNorm1d(nn::BatchNorm1dOptions(6).momentum(0.3).eps(1e-3)); }));
+  all.push_back(
+      layer("BatchNorm1d not affine", {6}, [] { return nn::BatchNorm1d(nn::BatchNorm1dOptions(6).affine(false)); }));
+  all.push_back(layer("BatchNorm1d without running statistics", {6},
+                      [] { return nn::BatchNorm1d(nn::BatchNorm1dOptions(6).track_running_stats(false)); }));
+  all.push_back(layer("BatchNorm1d momentum", {6},
+                      [] { return nn::BatchNorm1d(nn::BatchNorm1dOptions(6).momentum(0.3).eps(1e-3)); }));
   all.push_back(layer("BatchNorm2d", {4, 5, 6}, [] { return nn::BatchNorm2d(4); }));
   all.push_back(layer("BatchNorm3d", {3, 3, 4, 2}, [] { return nn::BatchNorm3d(3); }));
   all.push_back(layer("LayerNorm", {7}, [] { return nn::LayerNorm(nn::LayerNormOptions({7})); }));
-  all.push_back(layer("LayerNorm of two dimensions", {3, 4, 5}, [] { return nn::LayerNorm(nn::LayerNormOptions({4, 5})); }));
-  all.push_back(layer("LayerNorm not affine", {4, 6}, [] { return nn::LayerNorm(nn::LayerNormOptions({6}).elementwise_affine(false)); }));
+  all.push_back(layer("LayerNorm of two dimensions", {3, 4, 5}, [] {
+    return nn::LayerNorm(nn::LayerNormOptions({4, 5}));
+  }));
+  all.push_back(layer("LayerNorm not affine", {4, 6},
+                      [] { return nn::LayerNorm(nn::LayerNormOptions({6}).elementwise_affine(false)); }));
   all.push_back(layer("GroupNorm", {6, 4, 3}, [] { return nn::GroupNorm(2, 6); }));
-  all.push_back(layer("GroupNorm not affine", {6}, [] { return nn::GroupNorm(nn::GroupNormOptions(3, 6).affine(false)); }));
+  all.push_back(
+      layer("GroupNorm not affine", {6}, [] { return nn::GroupNorm(nn::GroupNormOptions(3, 6).affine(false)); }));
   all.push_back(layer("InstanceNorm1d", {4, 7}, [] { return nn::InstanceNorm1d(4); }));
-  all.push_back(layer("InstanceNorm2d affine tracking", {4, 5, 5}, [] { return nn::InstanceNorm2d(nn::InstanceNorm2dOptions(4).affine(true).track_running_stats(true)); }));
+  all.push_back(layer("InstanceNorm2d affine tracking", {4, 5, 5}, [] {
+    return nn::InstanceNorm2d(nn::InstanceNorm2dOptions(4).affine(true).track_running_stats(true));
+  }));
   all.push_back(layer("InstanceNorm3d", {2, 3, 4, 3}, [] { return nn::InstanceNorm3d(2); }));
-  all.push_back(layer("LocalResponseNorm", {6, 4, 4}, [] { return nn::LocalResponseNorm(nn::LocalResponseNormOptions(3).alpha(0.1)); }));
+  all.push_back(layer("LocalResponseNorm", {6, 4, 4},
+                      [] { return nn::LocalResponseNorm(nn::LocalResponseNormOptions(3).alpha(0.1)); }));
   // Written with resize_as_ into empty tensors.
-  all.push_back(layer("CrossMapLRN2d", {6, 4, 4}, [] { return nn::CrossMapLRN2d(nn::CrossMapLRN2dOptions(3)); }, "changes a tensor's memory"));
+  all.push_back(layer(
+      "CrossMapLRN2d", {6, 4, 4}, [] { return nn::CrossMapLRN2d(nn::CrossMapLRN2dOptions(3)); },
+      "changes a tensor's memory"));
 }
 
 void add_activations(Cases& all) {
@@ -152,7 +186,9 @@ void add_activations(Cases& all) {
   add("Hardtanh in place", [] { return nn::Hardtanh(nn::HardtanhOptions().inplace(true)); });
   all.push_back(layer("Softmax2d", {3, 4, 4}, [] { return nn::Softmax2d(); }));
   const auto call = [&](std::string name, Tensor (*f)(const Tensor&), std::string eager_because = {}) {
-    all.push_back(function(std::move(name), {3, 4}, [f](const Tensor& x, const levin::Batch&) { return f(x); }, {}, std::move(eager_because)));
+    all.push_back(function(
+        std::move(name), {3, 4}, [f](const Tensor& x, const levin::Batch&) { return f(x); }, {},
+        std::move(eager_because)));
   };
   // Backward asks the host where zeros, or largest elements, are.
   const std::string reads = "read by the host";
@@ -185,14 +221,17 @@ void add_activations(Cases& all) {
   call("logsumexp", [](const Tensor& x) { return x.logsumexp(-1); });
   call("logsumexp over dim 1", [](const Tensor& x) { return x.logsumexp(1, true); });
   call("cumsum", [](const Tensor& x) { return x.cumsum(-1); });
-  call("cumprod", [](const Tensor& x) { return (x + 2).cumprod(-1); }, reads);
-  call("prod", [](const Tensor& x) { return x.prod(-1); }, reads);
+  call(
+      "cumprod", [](const Tensor& x) { return (x + 2).cumprod(-1); }, reads);
+  call(
+      "prod", [](const Tensor& x) { return x.prod(-1); }, reads);
   call("std", [](const Tensor& x) { return x.std(-1, /*unbiased=*/true, /*keepdim=*/true); });
   call("var over all", [](const Tensor& x) { return x.var(); });
   call("norm", [](const Tensor& x) { return x.norm(2, -1); });
   call("max over dim", [](const Tensor& x) { return std::get<0>(x.max(1)); });
   call("amax", [](const Tensor& x) { return x.amax({0, 2}); });
-  call("max over all", [](const Tensor& x) { return x.max() * x; }, reads);
+  call(
+      "max over all", [](const Tensor& x) { return x.max() * x; }, reads);
   call("median", [](const Tensor& x) { return std::get<0>(x.median(-1)); });
   call("topk", [](const Tensor& x) { return std::get<0>(x.topk(2)); });
   call("sort", [](const Tensor& x) { return std::get<0>(x.sort(-1)); });
@@ -200,15 +239,19 @@ void add_activations(Cases& all) {
 
 void add_dropouts(Cases& all) {
   all.push_back(layer("Dropout", {4, 9}, [] { return nn::Dropout(0.3); }));
-  all.push_back(layer("Dropout in place", {9}, [] { return nn::Sequential(nn::Linear(9, 9), nn::Dropout(nn::DropoutOptions(0.3).inplace(true))); }));
+  all.push_back(layer("Dropout in place", {9}, [] {
+    return nn::Sequential(nn::Linear(9, 9), nn::Dropout(nn::DropoutOptions(0.3).inplace(true)));
+  }));
   all.push_back(layer("Dropout 0", {9}, [] { return nn::Dropout(0.0); }));
-  all.push_back(layer("Dropout 1", {9}, [] { return nn::Sequential(nn::Linear(9, 5), nn::Dropout(1.0), nn::Linear(5, 3)); }));
+  all.push_back(
+      layer("Dropout 1", {9}, [] { return nn::Sequential(nn::Linear(9, 5), nn::Dropout(1.0), nn::Linear(5, 3)); }));
   all.push_back(layer("Dropout2d", {4, 3, 3}, [] { return nn::Dropout2d(0.3); }));
   all.push_back(layer("Dropout3d", {4, 3, 2, 2}, [] { return nn::Dropout3d(0.3); }));
   all.push_back(layer("AlphaDropout", {9}, [] { return nn::AlphaDropout(0.3); }));
   all.push_back(layer("FeatureAlphaDropout", {4, 9}, [] { return nn::FeatureAlphaDropout(0.3); }));
   all.push_back(layer("two Dropouts", {9}, [] {
-    return nn::Sequential(nn::Linear(9, 16), nn::ReLU(), nn::Dropout(0.5), nn::Linear(16, 16), nn::ReLU(), nn::Dropout(0.2), nn::Linear(16, 2));
+    return nn::Sequential(nn::Linear(9, 16), nn::ReLU(), nn::Dropout(0.5), nn::Linear(16, 16), nn::ReLU(),
+                          nn::Dropout(0.2), nn::Linear(16, 2));
   }));
   all.push_back(function("noise on the input", {6}, [](const Tensor& x, const levin::Batch&) {
     return x + 0.1 * torch::randn_like(x) + torch::rand({6}) * x;
@@ -221,17 +264,37 @@ void add_dropouts(Cases& all) {
 void add_shapes(Cases& all) {
   all.push_back(layer("PixelShuffle", {8, 3, 3}, [] { return nn::PixelShuffle(2); }));
   all.push_back(layer("PixelUnshuffle", {2, 4, 4}, [] { return nn::PixelUnshuffle(2); }));
-  all.push_back(layer("Upsample nearest", {2, 3, 4}, [] { return nn::Upsample(nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 3.0})); }));
-  all.push_back(layer("Upsample nearest 2d", {2, 3, 4}, [] { return nn::Upsample(nn::UpsampleOptions().size(std::vector<std::int64_t>{5, 7}).mode(torch::kNearest)); }));
-  all.push_back(layer("Upsample linear", {2, 5}, [] { return nn::Upsample(nn::UpsampleOptions().scale_factor(std::vector<double>{2.0}).mode(torch::kLinear).align_corners(false)); }));
-  all.push_back(layer("Upsample bilinear", {2, 4, 4}, [] { return nn::Upsample(nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 1.5}).mode(torch::kBilinear).align_corners(true)); }));
-  all.push_back(layer("Upsample bicubic", {2, 4, 4}, [] { return nn::Upsample(nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 2.0}).mode(torch::kBicubic).align_corners(false)); }));
-  all.push_back(layer("Upsample trilinear", {2, 3, 3, 3}, [] { return nn::Upsample(nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 2.0, 2.0}).mode(torch::kTrilinear).align_corners(false)); }));
+  all.push_back(layer("Upsample nearest", {2, 3, 4}, [] {
+    return nn::Upsample(nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 3.0}));
+  }));
+  all.push_back(layer("Upsample nearest 2d", {2, 3, 4}, [] {
+    return nn::Upsample(nn::UpsampleOptions().size(std::vector<std::int64_t>{5, 7}).mode(torch::kNearest));
+  }));
+  all.push_back(layer("Upsample linear", {2, 5}, [] {
+    return nn::Upsample(
+        nn::UpsampleOptions().scale_factor(std::vector<double>{2.0}).mode(torch::kLinear).align_corners(false));
+  }));
+  all.push_back(layer("Upsample bilinear", {2, 4, 4}, [] {
+    return nn::Upsample(
+        nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 1.5}).mode(torch::kBilinear).align_corners(true));
+  }));
+  all.push_back(layer("Upsample bicubic", {2, 4, 4}, [] {
+    return nn::Upsample(
+        nn::UpsampleOptions().scale_factor(std::vector<double>{2.0, 2.0}).mode(torch::kBicubic).align_corners(false));
+  }));
+  all.push_back(layer("Upsample trilinear", {2, 3, 3, 3}, [] {
+    return nn::Upsample(nn::UpsampleOptions()
+                            .scale_factor(std::vector<double>{2.0, 2.0, 2.0})
+                            .mode(torch::kTrilinear)
+                            .align_corners(false));
+  }));
   all.push_back(layer("ReflectionPad1d", {2, 5}, [] { return nn::ReflectionPad1d(2); }));
   all.push_back(layer("ReflectionPad2d", {2, 5, 5}, [] { return nn::ReflectionPad2d(2); }));
   all.push_back(layer("ReflectionPad3d", {2, 4, 4, 4}, [] { return nn::ReflectionPad3d(1); }));
   all.push_back(layer("ReplicationPad1d", {2, 5}, [] { return nn::ReplicationPad1d(2); }));
-  all.push_back(layer("ReplicationPad2d", {2, 5, 5}, [] { return nn::ReplicationPad2d(nn::ReplicationPad2dOptions({1, 2, 0, 3})); }));
+  all.push_back(layer("ReplicationPad2d", {2, 5, 5}, [] {
+    return nn::ReplicationPad2d(nn::ReplicationPad2dOptions({1, 2, 0, 3}));
+  }));
   all.push_back(layer("ReplicationPad3d", {2, 4, 4, 4}, [] { return nn::ReplicationPad3d(1); }));
   all.push_back(layer("ZeroPad1d", {2, 5}, [] { return nn::ZeroPad1d(2); }));
   all.push_back(layer("ZeroPad2d", {2, 5, 5}, [] { return nn::ZeroPad2d(nn::ZeroPad2dOptions({1, -1, 2, 0})); }));
@@ -240,15 +303,31 @@ void add_shapes(Cases& all) {
   all.push_back(layer("ConstantPad2d", {2, 5, 5}, [] { return nn::ConstantPad2d(1, -0.5); }));
   all.push_back(layer("ConstantPad3d", {2, 3, 3, 3}, [] { return nn::ConstantPad3d(1, 0.5); }));
   const auto call = [&](std::string name, std::vector<std::int64_t> shape, Tensor (*f)(const Tensor&)) {
-    all.push_back(function(std::move(name), std::move(shape), [f](const Tensor& x, const levin::Batch&) { return f(x); }));
+    all.push_back(
+        function(std::move(name), std::move(shape), [f](const Tensor& x, const levin::Batch&) { return f(x); }));
   };
-  call("transpose and reshape", {3, 4}, [](const Tensor& x) { return x.transpose(1, 2).reshape({x.size(0), 12}).tanh(); });
+  call("transpose and reshape", {3, 4}, [](const Tensor& x) {
+    return x.transpose(1, 2).reshape({x.size(0), 12}).tanh();
+  });
   call("permute contiguous", {3, 4, 2}, [](const Tensor& x) { return x.permute({0, 3, 1, 2}).contiguous().tanh(); });
-  call("narrow and slice with steps", {9}, [](const Tensor& x) { return x.narrow(1, 2, 6) * x.slice(1, 0, 9, 2).repeat({1, 2}).narrow(1, 1, 6); });
-  call("unsqueeze and expand", {4}, [](const Tensor& x) { return x.unsqueeze(1).expand({-1, 3, -1}) * x.unsqueeze(2).narrow(2, 0, 1).narrow(1, 0, 3); });
-  call("chunk and cat", {8}, [](const Tensor& x) { auto parts = x.chunk(3, 1); return torch::cat({parts[2], parts[0].exp(), parts[1]}, 1); });
-  call("split and stack", {8}, [](const Tensor& x) { auto parts = x.split(2, 1); return torch::stack({parts[0], parts[3], parts[0] * parts[1]}, 1); });
-  call("unbind", {3, 4}, [](const Tensor& x) { auto parts = x.unbind(1); return parts[0] * parts[1] + parts[2]; });
+  call("narrow and slice with steps", {9}, [](const Tensor& x) {
+    return x.narrow(1, 2, 6) * x.slice(1, 0, 9, 2).repeat({1, 2}).narrow(1, 1, 6);
+  });
+  call("unsqueeze and expand", {4}, [](const Tensor& x) {
+    return x.unsqueeze(1).expand({-1, 3, -1}) * x.unsqueeze(2).narrow(2, 0, 1).narrow(1, 0, 3);
+  });
+  call("chunk and cat", {8}, [](const Tensor& x) {
+    auto parts = x.chunk(3, 1);
+    return torch::cat({parts[2], parts[0].exp(), parts[1]}, 1);
+  });
+  call("split and stack", {8}, [](const Tensor& x) {
+    auto parts = x.split(2, 1);
+    return torch::stack({parts[0], parts[3], parts[0] * parts[1]}, 1);
+  });
+  call("unbind", {3, 4}, [](const Tensor& x) {
+    auto parts = x.unbind(1);
+    return parts[0] * parts[1] + parts[2];
+  });
   call("flip and roll", {6}, [](const Tensor& x) { return x.flip({1}) * x.roll(2, 1); });
   call("tril", {4, 4}, [](const Tensor& x) { return x.tril() + x.triu(1).tanh(); });
   call("diagonal", {4, 4}, [](const Tensor& x) { return x.diagonal(0, 1, 2) * x.sum(2); });
@@ -259,7 +338,8 @@ void add_shapes(Cases& all) {
   call("baddbmm", {3, 3}, [](const Tensor& x) { return torch::baddbmm(x, x, x, 0.5, 2); });
   call("outer", {4}, [](const Tensor& x) { return torch::outer(x.flatten(), x.sum(1)); });
   call("cdist", {3, 4}, [](const Tensor& x) { return torch::cdist(x, x.tanh() + 3); });
-  call("addcmul and lerp", {5}, [](const Tensor& x) { return torch::addcmul(x, x, x.tanh(), 0.3) + torch::lerp(x, x.exp(), 0.2); });
+  call("addcmul and lerp", {5},
+       [](const Tensor& x) { return torch::addcmul(x, x, x.tanh(), 0.3) + torch::lerp(x, x.exp(), 0.2); });
   call("views written in place", {6}, [](const Tensor& x) {
     Tensor y = x * 2;
     y.narrow(1, 0, 3).mul_(3);
@@ -291,41 +371,58 @@ void add_shapes(Cases& all) {
     return a * b + x.clone();
   });
   call("double and back", {6}, [](const Tensor& x) { return x.to(torch::kDouble).exp().to(x.scalar_type()) * x; });
-  call("channels last", {3, 4, 4}, [](const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast).tanh() * x; });
-  all.push_back(function("index_select, gather, scatter_add", {6},
-                         [](const Tensor& x, const levin::Batch& batch) {
-                           const Tensor &rows = batch[1], &columns = batch[2];
-                           return x.index_select(0, rows) * x.gather(1, columns) + x.scatter_add(1, columns, x.exp());
-                         },
-                         [](std::int64_t rows) {
-                           return std::vector<Tensor>{torch::randint(rows, {rows}, torch::kLong),
-                                                      torch::randint(6, {rows, 6}, torch::kLong)};
-                         }));
-  all.push_back(function("index by tensors", {6},
-                         [](const Tensor& x, const levin::Batch& batch) { return x.index({batch[1], batch[2]}) * x.index({batch[1]}).sum(1); },
-                         [](std::int64_t rows) {
-                           return std::vector<Tensor>{torch::randint(rows, {rows}, torch::kLong),
-                                                      torch::randint(6, {rows}, torch::kLong)};
-                         }));
-  all.push_back(function("index_put and index_add", {6},
-                         [](const Tensor& x, const levin::Batch& batch) {
-                           Tensor y = x * 1.5;
-                           y.index_put_({batch[1]}, x.exp(), /*accumulate=*/true);
-                           return y.index_add(0, batch[1], x.tanh());
-                         },
-                         [](std::int64_t rows) { return std::vector<Tensor>{torch::randint(rows, {rows}, torch::kLong)}; }));
-  all.push_back(function("a mask in the batch", {6},
-                         [](const Tensor& x, const levin::Batch& batch) { return (x.masked_fill(batch[1], 0) * 2).sum(1) + x.where(batch[1], x.exp()).mean(1); },
-                         [](std::int64_t rows) { return std::vector<Tensor>{torch::rand({rows, 6}) < 0.4}; }));
-  all.push_back(function("bytes in the batch", {6},
-                         [](const Tensor& x, const levin::Batch& batch) { return x * (batch[1].to(x.scalar_type()) / 255) + batch[1]; },
-                         [](std::int64_t rows) { return std::vector<Tensor>{torch::randint(256, {rows, 6}, torch::kByte)}; }));
+  call("channels last", {3, 4, 4},
+       [](const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast).tanh() * x; });
+  all.push_back(function(
+      "index_select, gather, scatter_add", {6},
+      [](const Tensor& x, const levin::Batch& batch) {
+        const Tensor &rows = batch[1], &columns = batch[2];
+        return x.index_select(0, rows) * x.gather(1, columns) + x.scatter_add(1, columns, x.exp());
+      },
+      [](std::int64_t rows) {
+        return std::vector<Tensor>{torch::randint(rows, {rows}, torch::kLong),
+                                   torch::randint(6, {rows, 6}, torch::kLong)};
+      }));
+  all.push_back(function(
+      "index by tensors", {6},
+      [](const Tensor& x, const levin::Batch& batch) {
+        return x.index({batch[1], batch[2]}) * x.index({batch[1]}).sum(1);
+      },
+      [](std::int64_t rows) {
+        return std::vector<Tensor>{torch::randint(rows, {rows}, torch::kLong), torch::randint(6, {rows}, torch::kLong)};
+      }));
+  all.push_back(function(
+      "index_put and index_add", {6},
+      [](const Tensor& x, const levin::Batch& batch) {
+        Tensor y = x * 1.5;
+        y.index_put_({batch[1]}, x.exp(), /*accumulate=*/true);
+        return y.index_add(0, batch[1], x.tanh());
+      },
+      [](std::int64_t rows) { return std::vector<Tensor>{torch::randint(rows, {rows}, torch::kLong)}; }));
+  all.push_back(function(
+      "a mask in the batch", {6},
+      [](const Tensor& x, const levin::Batch& batch) {
+        return (x.masked_fill(batch[1], 0) * 2).sum(1) + x.where(batch[1], x.exp()).mean(1);
+      },
+      [](std::int64_t rows) {
+        return std::vector<Tensor>{torch::rand({rows, 6}) < 0.4};
+      }));
+  all.push_back(function(
+      "bytes in the batch", {6},
+      [](const Tensor& x, const levin::Batch& batch) { return x * (batch[1].to(x.scalar_type()) / 255) + batch[1]; },
+      [](std::int64_t rows) {
+        return std::vector<Tensor>{torch::randint(256, {rows, 6}, torch::kByte)};
+      }));
 }
 
 void add_distances(Cases& all) {
   const auto pair = [&](std::string name, auto make) {
-    all.push_back(function(std::move(name), {6}, [make](const Tensor& x, const levin::Batch& batch) { return make()->forward(x, batch[1]); },
-                           [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6})}; }));
+    all.push_back(function(
+        std::move(name), {6},
+        [make](const Tensor& x, const levin::Batch& batch) { return make()->forward(x, batch[1]); },
+        [](std::int64_t rows) {
+          return std::vector<Tensor>{torch::randn({rows, 6})};
+        }));
   };
   pair("CosineSimilarity", [] { return nn::CosineSimilarity(nn::CosineSimilarityOptions().dim(1)); });
   pair("PairwiseDistance", [] { return nn::PairwiseDistance(nn::PairwiseDistanceOptions().p(2)); });
@@ -338,7 +435,9 @@ void add_embeddings(Cases& all) {
                    .make =
                        [options] {
                          nn::Sequential net(nn::Embedding(options), nn::Flatten(), nn::Linear(12, 5));
-                         return Subject{net.ptr(), [net](const levin::Batch& batch) mutable { return score(net->forward(batch[0])); }};
+                         return Subject{net.ptr(), [net](const levin::Batch& batch) mutable {
+                                          return score(net->forward(batch[0]));
+                                        }};
                        },
                    .batch = ids,
                    .eager_because = std::move(eager_because)});
@@ -356,7 +455,9 @@ void add_embeddings(Cases& all) {
                    .make =
                        [options = mode] {
                          nn::EmbeddingBag module(options);
-                         return Subject{module.ptr(), [module](const levin::Batch& batch) mutable { return score(module->forward(batch[0])); }};
+                         return Subject{module.ptr(), [module](const levin::Batch& batch) mutable {
+                                          return score(module->forward(batch[0]));
+                                        }};
                        },
                    .batch = ids});
   }
@@ -366,7 +467,8 @@ void add_embeddings(Cases& all) {
                        nn::Embedding table(7, 3);
                        return Subject{table.ptr(), [table](const levin::Batch& batch) mutable {
                                         const Tensor h = table->forward(batch[0]).sum(1).tanh();
-                                        return torch::cross_entropy_loss(h.matmul(table->weight.t()), batch[0].select(1, 0));
+                                        return torch::cross_entropy_loss(h.matmul(table->weight.t()),
+                                                                         batch[0].select(1, 0));
                                       }};
                      },
                  .batch = ids});
@@ -378,11 +480,15 @@ void add_recurrent(Cases& all) {
   recurrent("RNN relu", [] { return nn::RNN(nn::RNNOptions(4, 5).batch_first(true).nonlinearity(torch::kReLU)); });
   recurrent("LSTM", [] { return nn::LSTM(nn::LSTMOptions(4, 5).batch_first(true)); });
   recurrent("LSTM time first", [] { return nn::LSTM(nn::LSTMOptions(4, 5)); });
-  recurrent("LSTM two layers bidirectional dropout", [] { return nn::LSTM(nn::LSTMOptions(4, 5).batch_first(true).num_layers(2).bidirectional(true).dropout(0.3)); });
+  recurrent("LSTM two layers bidirectional dropout", [] {
+    return nn::LSTM(nn::LSTMOptions(4, 5).batch_first(true).num_layers(2).bidirectional(true).dropout(0.3));
+  });
   recurrent("LSTM projection", [] { return nn::LSTM(nn::LSTMOptions(4, 5).batch_first(true).proj_size(3)); });
   recurrent("LSTM without bias", [] { return nn::LSTM(nn::LSTMOptions(4, 5).bias(false)); });
   recurrent("GRU", [] { return nn::GRU(nn::GRUOptions(4, 5).batch_first(true)); });
-  recurrent("GRU two layers bidirectional dropout", [] { return nn::GRU(nn::GRUOptions(4, 5).batch_first(true).num_layers(2).bidirectional(true).dropout(0.3)); });
+  recurrent("GRU two layers bidirectional dropout", [] {
+    return nn::GRU(nn::GRUOptions(4, 5).batch_first(true).num_layers(2).bidirectional(true).dropout(0.3));
+  });
   all.push_back(layer("RNNCell", {4}, [] { return nn::RNNCell(4, 5); }));
   all.push_back(layer("LSTMCell", {4}, [] { return nn::LSTMCell(4, 5); }));
   all.push_back(layer("GRUCell", {4}, [] { return nn::GRUCell(4, 5); }));
@@ -409,20 +515,31 @@ struct Block : nn::Module {
 };
 
 void add_attention(Cases& all) {
-  all.push_back(layer("TransformerEncoderLayer", {6, 8}, [] { return nn::TransformerEncoderLayer(nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16).dropout(0.1)); }));
-  all.push_back(layer("TransformerEncoderLayer gelu", {6, 8}, [] { return nn::TransformerEncoderLayer(nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16).dropout(0).activation(torch::kGELU)); }));
+  all.push_back(layer("TransformerEncoderLayer", {6, 8}, [] {
+    return nn::TransformerEncoderLayer(nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16).dropout(0.1));
+  }));
+  all.push_back(layer("TransformerEncoderLayer gelu", {6, 8}, [] {
+    return nn::TransformerEncoderLayer(
+        nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16).dropout(0).activation(torch::kGELU));
+  }));
   all.push_back(layer("TransformerEncoder", {6, 8}, [] {
-    return nn::TransformerEncoder(nn::TransformerEncoderOptions(nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16), 2));
+    return nn::TransformerEncoder(
+        nn::TransformerEncoderOptions(nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16), 2));
   }));
   all.push_back({.name = "TransformerDecoder",
                  .make =
                      [] {
-                       nn::TransformerDecoder module(nn::TransformerDecoderOptions(nn::TransformerDecoderLayerOptions(8, 2).dim_feedforward(16), 2));
-                       return Subject{module.ptr(), [module](const levin::Batch& batch) mutable {
-                                        return score(module->forward(batch[0].transpose(0, 1), batch[1].transpose(0, 1)));
-                                      }};
+                       nn::TransformerDecoder module(nn::TransformerDecoderOptions(
+                           nn::TransformerDecoderLayerOptions(8, 2).dim_feedforward(16), 2));
+                       return Subject{
+                           module.ptr(), [module](const levin::Batch& batch) mutable {
+                             return score(module->forward(batch[0].transpose(0, 1), batch[1].transpose(0, 1)));
+                           }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 5, 8}), torch::randn({rows, 6, 8})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 5, 8}), torch::randn({rows, 6, 8})};
+                     }});
   all.push_back({.name = "MultiheadAttention self",
                  .make =
                      [] {
@@ -431,20 +548,27 @@ void add_attention(Cases& all) {
                                         return score(std::get<0>(module->forward(batch[0], batch[0], batch[0])));
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 5, 8})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 5, 8})};
+                     }});
   all.push_back({.name = "MultiheadAttention masked, other sizes",
                  .make =
                      [] {
                        nn::MultiheadAttention module(nn::MultiheadAttentionOptions(8, 2).kdim(6).vdim(6));
                        return Subject{module.ptr(), [module](const levin::Batch& batch) mutable {
-                                        return score(std::get<0>(module->forward(batch[0].transpose(0, 1), batch[1].transpose(0, 1), batch[2].transpose(0, 1), batch[3])));
+                                        return score(std::get<0>(module->forward(batch[0].transpose(0, 1),
+                                                                                 batch[1].transpose(0, 1),
+                                                                                 batch[2].transpose(0, 1), batch[3])));
                                       }};
                      },
-                 .batch = [](std::int64_t rows) {
-                   Tensor mask = torch::zeros({rows, 6}, torch::kBool);
-                   mask.slice(1, 4, 6).fill_(true);
-                   return std::vector<Tensor>{torch::randn({rows, 5, 8}), torch::randn({rows, 6, 6}), torch::randn({rows, 6, 6}), mask};
-                 }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       Tensor mask = torch::zeros({rows, 6}, torch::kBool);
+                       mask.slice(1, 4, 6).fill_(true);
+                       return std::vector<Tensor>{torch::randn({rows, 5, 8}), torch::randn({rows, 6, 6}),
+                                                  torch::randn({rows, 6, 6}), mask};
+                     }});
   all.push_back({.name = "GPT",
                  .make =
                      [] {
@@ -462,18 +586,23 @@ void add_attention(Cases& all) {
                                         return torch::cross_entropy_loss(x.view({-1, 11}), batch[1].view({-1}));
                                       }};
                      },
-                 .batch = [](std::int64_t rows) {
-                   return std::vector<Tensor>{torch::randint(11, {rows, 6}, torch::kLong), torch::randint(11, {rows, 6}, torch::kLong)};
-                 }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randint(11, {rows, 6}, torch::kLong),
+                                                  torch::randint(11, {rows, 6}, torch::kLong)};
+                     }});
   all.push_back(function("causal mask by hand", {6, 4}, [](const Tensor& x, const levin::Batch&) {
     const Tensor mask = torch::ones({6, 6}, torch::kBool).triu(1);
     return (x.matmul(x.transpose(1, 2)) / 2).masked_fill(mask, -INFINITY).softmax(-1).matmul(x);
   }));
-  all.push_back(function("attention with a mask of the batch", {2, 6, 4},
-                         [](const Tensor& x, const levin::Batch& batch) {
-                           return torch::scaled_dot_product_attention(x, x.tanh(), x.exp(), batch[1].unsqueeze(1));
-                         },
-                         [](std::int64_t rows) { return std::vector<Tensor>{torch::rand({rows, 6, 6}) < 0.8 | torch::eye(6).to(torch::kBool)}; }));
+  all.push_back(function(
+      "attention with a mask of the batch", {2, 6, 4},
+      [](const Tensor& x, const levin::Batch& batch) {
+        return torch::scaled_dot_product_attention(x, x.tanh(), x.exp(), batch[1].unsqueeze(1));
+      },
+      [](std::int64_t rows) {
+        return std::vector<Tensor>{torch::rand({rows, 6, 6}) < 0.8 | torch::eye(6).to(torch::kBool)};
+      }));
 }
 
 struct Residual : nn::Module {
@@ -489,16 +618,21 @@ struct Residual : nn::Module {
 };
 
 void add_networks(Cases& all) {
-  all.push_back(layer("MLP", {7}, [] { return nn::Sequential(nn::Linear(7, 16), nn::ReLU(), nn::Linear(16, 16), nn::ReLU(), nn::Linear(16, 1)); }));
+  all.push_back(layer("MLP", {7}, [] {
+    return nn::Sequential(nn::Linear(7, 16), nn::ReLU(), nn::Linear(16, 16), nn::ReLU(), nn::Linear(16, 1));
+  }));
   all.push_back(layer("MLP BatchNorm Dropout", {7}, [] {
-    return nn::Sequential(nn::Linear(7, 16), nn::BatchNorm1d(16), nn::ReLU(nn::ReLUOptions(true)), nn::Dropout(0.3), nn::Linear(16, 4));
+    return nn::Sequential(nn::Linear(7, 16), nn::BatchNorm1d(16), nn::ReLU(nn::ReLUOptions(true)), nn::Dropout(0.3),
+                          nn::Linear(16, 4));
   }));
   all.push_back(layer("CNN", {1, 12, 12}, [] {
-    return nn::Sequential(nn::Conv2d(nn::Conv2dOptions(1, 8, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2), nn::Conv2d(nn::Conv2dOptions(8, 16, 3).padding(1)),
-                          nn::ReLU(), nn::MaxPool2d(2), nn::Flatten(), nn::Linear(16 * 9, 10));
+    return nn::Sequential(nn::Conv2d(nn::Conv2dOptions(1, 8, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
+                          nn::Conv2d(nn::Conv2dOptions(8, 16, 3).padding(1)), nn::ReLU(), nn::MaxPool2d(2),
+                          nn::Flatten(), nn::Linear(16 * 9, 10));
   }));
   all.push_back(layer("residual net", {3, 8, 8}, [] {
-    return nn::Sequential(nn::Conv2d(nn::Conv2dOptions(3, 4, 3).padding(1)), Residual{}, nn::AvgPool2d(2), Residual{}, nn::AdaptiveAvgPool2d(1), nn::Flatten(), nn::Linear(4, 3));
+    return nn::Sequential(nn::Conv2d(nn::Conv2dOptions(3, 4, 3).padding(1)), Residual{}, nn::AvgPool2d(2), Residual{},
+                          nn::AdaptiveAvgPool2d(1), nn::Flatten(), nn::Linear(4, 3));
   }));
   all.push_back(layer("U-shaped net", {2, 8, 8}, [] {
     struct Net : nn::Module {
@@ -522,7 +656,10 @@ void add_networks(Cases& all) {
                                         return score(shared(torch::tanh(shared(torch::relu(shared(batch[0]))))));
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6})};
+                     }});
   all.push_back({.name = "frozen layer, unused layer",
                  .make =
                      [] {
@@ -536,7 +673,10 @@ void add_networks(Cases& all) {
                                         return torch::mse_loss(head(torch::relu(frozen(batch[0]))), batch[1]);
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 2})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 2})};
+                     }});
   all.push_back({.name = "frozen in the middle",
                  .make =
                      [] {
@@ -550,7 +690,10 @@ void add_networks(Cases& all) {
                                         return torch::mse_loss(out(frozen(in(batch[0]).relu_()).tanh()), batch[1]);
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 2})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 2})};
+                     }});
   // Memory that the step itself moves on: an exponential mean kept in a buffer, as a target network or a codebook does.
   all.push_back({.name = "buffer updated by the step",
                  .make =
@@ -568,18 +711,25 @@ void add_networks(Cases& all) {
                                         return (h - mean).square().mean() + h.sum() * 0.01;
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6})};
+                     }});
   all.push_back({.name = "penalty on the weights",
                  .make =
                      [] {
                        nn::Sequential net(nn::Linear(6, 5), nn::Tanh(), nn::Linear(5, 1));
                        return Subject{net.ptr(), [net](const levin::Batch& batch) mutable {
                                         Tensor loss = torch::mse_loss(net->forward(batch[0]), batch[1]);
-                                        for (const Tensor& parameter : net->parameters()) loss = loss + 1e-2 * parameter.square().sum() + 1e-3 * parameter.abs().sum();
+                                        for (const Tensor& parameter : net->parameters())
+                                          loss = loss + 1e-2 * parameter.square().sum() + 1e-3 * parameter.abs().sum();
                                         return loss;
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 1})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 1})};
+                     }});
   all.push_back({.name = "detached branch, teacher without gradients",
                  .make =
                      [] {
@@ -591,10 +741,14 @@ void add_networks(Cases& all) {
                                           teacher = net->forward(batch[0] * 2).softmax(-1);
                                         }
                                         const Tensor out = net->forward(batch[0]);
-                                        return torch::kl_div(out.log_softmax(-1), teacher, torch::Reduction::Mean) + (out.detach() * out).mean();
+                                        return torch::kl_div(out.log_softmax(-1), teacher, torch::Reduction::Mean) +
+                                               (out.detach() * out).mean();
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6})};
+                     }});
   all.push_back({.name = "VAE",
                  .make =
                      [] {
@@ -602,14 +756,18 @@ void add_networks(Cases& all) {
                        nn::Linear encoder(6, 8), decoder(4, 6);
                        module->register_module("encoder", encoder.ptr());
                        module->register_module("decoder", decoder.ptr());
-                       return Subject{module, [=](const levin::Batch& batch) mutable {
-                                        auto parts = encoder(batch[0]).chunk(2, 1);
-                                        const Tensor z = parts[0] + torch::randn_like(parts[0]) * (0.5 * parts[1]).exp();
-                                        const Tensor kl = -0.5 * (1 + parts[1] - parts[0].square() - parts[1].exp()).sum(1).mean();
-                                        return torch::binary_cross_entropy_with_logits(decoder(z), batch[0].sigmoid()) + 0.1 * kl;
-                                      }};
+                       return Subject{
+                           module, [=](const levin::Batch& batch) mutable {
+                             auto parts = encoder(batch[0]).chunk(2, 1);
+                             const Tensor z = parts[0] + torch::randn_like(parts[0]) * (0.5 * parts[1]).exp();
+                             const Tensor kl = -0.5 * (1 + parts[1] - parts[0].square() - parts[1].exp()).sum(1).mean();
+                             return torch::binary_cross_entropy_with_logits(decoder(z), batch[0].sigmoid()) + 0.1 * kl;
+                           }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6})};
+                     }});
   all.push_back({.name = "gradient penalty",
                  .make =
                      [] {
@@ -618,29 +776,39 @@ void add_networks(Cases& all) {
                                         const Tensor x = (batch[0] * 1.0).requires_grad_();
                                         const Tensor out = net->forward(x).sum();
                                         const Tensor slope = torch::autograd::grad({out}, {x}, {}, true, true)[0];
-                                        return torch::mse_loss(net->forward(batch[0]), batch[1]) + 0.1 * (slope.norm(2, 1) - 1).square().mean();
+                                        return torch::mse_loss(net->forward(batch[0]), batch[1]) +
+                                               0.1 * (slope.norm(2, 1) - 1).square().mean();
                                       }};
                      },
-                 .batch = [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 1})}; }});
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6}), torch::randn({rows, 1})};
+                     }});
   const auto strided = [&](std::string name, std::function<Tensor(std::int64_t)> x) {
     all.push_back({.name = std::move(name),
                    .make =
                        [] {
                          nn::Sequential net(nn::Linear(6, 5), nn::ReLU(), nn::Linear(5, 2));
-                         return Subject{net.ptr(), [net](const levin::Batch& batch) mutable { return score(net->forward(batch[0] * 2)); }};
+                         return Subject{net.ptr(), [net](const levin::Batch& batch) mutable {
+                                          return score(net->forward(batch[0] * 2));
+                                        }};
                        },
                    .batch = [x = std::move(x)](std::int64_t rows) { return std::vector<Tensor>{x(rows)}; }});
   };
   strided("transposed batch", [](std::int64_t rows) { return torch::randn({6, rows}).t(); });
-  strided("sliced batch", [](std::int64_t rows) { return torch::randn({2 * rows, 13}).slice(0, 0, 2 * rows, 2).narrow(1, 3, 6); });
+  strided("sliced batch", [](std::int64_t rows) {
+    return torch::randn({2 * rows, 13}).slice(0, 0, 2 * rows, 2).narrow(1, 3, 6);
+  });
   strided("expanded batch", [](std::int64_t rows) { return torch::randn({1, 6}).expand({rows, 6}); });
-  strided("batch inside of a larger tensor", [](std::int64_t rows) { return torch::randn({rows + 4, 6}).narrow(0, 3, rows); });
+  strided("batch inside of a larger tensor", [](std::int64_t rows) {
+    return torch::randn({rows + 4, 6}).narrow(0, 3, rows);
+  });
 }
 
 Cases models() {
   Cases all;
-  for (const auto add : {add_dense, add_convolutions, add_pools, add_norms, add_activations, add_dropouts, add_shapes, add_distances,
-                         add_embeddings, add_recurrent, add_attention, add_networks}) {
+  for (const auto add : {add_dense, add_convolutions, add_pools, add_norms, add_activations, add_dropouts, add_shapes,
+                         add_distances, add_embeddings, add_recurrent, add_attention, add_networks}) {
     add(all);
   }
   return all;
@@ -651,7 +819,8 @@ class CompiledModels : public testing::TestWithParam<std::tuple<Case, Mode>> {};
 TEST_P(CompiledModels, AgreeWithEager) { expect_agreement(std::get<0>(GetParam()), std::get<1>(GetParam())); }
 
 INSTANTIATE_TEST_SUITE_P(All, CompiledModels,
-                         testing::Combine(testing::ValuesIn(models()), testing::Values(Mode::fused, Mode::exact, Mode::double_)),
+                         testing::Combine(testing::ValuesIn(models()),
+                                          testing::Values(Mode::fused, Mode::exact, Mode::double_)),
                          [](const auto& row) {
                            return test_name(std::get<0>(row.param).name + " " + name_of(std::get<1>(row.param)));
                          });

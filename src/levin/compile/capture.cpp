@@ -120,39 +120,44 @@ Batch dense(const Batch& batch) {
   return batch.with_tensors(std::move(tensors));
 }
 
-Captured capture(const CaptureRequest& request, const Batch& given, const CompileOptions& options) {
+namespace {
+
+// The batch in memory of its own: views that share memory could not be told apart.
+Batch private_copy(const Batch& given) {
+  const at::NoGradGuard no_grad;
+  Batch::Tensors tensors;
+  for (const at::Tensor& tensor : dense(given)) {
+    if (tensor.defined() && tensor.requires_grad()) {
+      throw NotCapturable("a tensor of the batch requires a gradient; require it of a copy within the step");
+    }
+    tensors.push_back(tensor.defined() ? tensor.clone() : tensor);
+  }
+  return given.with_tensors(std::move(tensors));
+}
+
+std::vector<Named> known_tensors(const CaptureRequest& request) {
+  std::vector<Named> all = request.parameters;
+  all.insert(all.end(), request.externals.begin(), request.externals.end());
+  return all;
+}
+
+// Runs forward and backward eagerly, and writes them on the tape.
+Eager record(const CaptureRequest& request, const Batch& batch, Tape& tape, StepResults& results) {
   if (at::autocast::is_autocast_enabled(at::kCPU)) {
     throw NotCapturable("autocast chooses types call by call; use a full precision");
   }
-  Snapshot snapshot(request);
-  Batch batch;
-  {
-    // Memory of their own: views that share memory could not be told apart.
-    const at::NoGradGuard no_grad;
-    Batch::Tensors tensors;
-    for (const at::Tensor& tensor : dense(given)) {
-      if (tensor.defined() && tensor.requires_grad()) {
-        throw NotCapturable("a tensor of the batch requires a gradient");
-      }
-      tensors.push_back(tensor.defined() ? tensor.clone() : tensor);
-    }
-    batch = given.with_tensors(std::move(tensors));
-  }
-
-  Tape tape;
-  StepResults results(&tape);
   Eager eager;
   std::vector<at::Tensor> wanted;
-  std::vector<int> wanted_index;
+  std::vector<std::size_t> wanted_index;
   if (request.gradients) {
     for (std::size_t i = 0; i < request.parameters.size(); ++i) {
       if (!request.parameters[i].tensor.requires_grad()) continue;
       wanted.push_back(request.parameters[i].tensor);
-      wanted_index.push_back(static_cast<int>(i));
+      wanted_index.push_back(i);
     }
   }
   eager.gradients.resize(request.parameters.size());
-  {
+  try {
     const Recording recording(tape);
     eager.loss = request.function(batch, results);
     if (eager.loss.defined() && request.gradients && !wanted.empty()) {
@@ -160,11 +165,31 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       at::Tensor loss = eager.loss;
       if (request.loss_divisor != 1) loss = loss / request.loss_divisor;
       const auto gradients = torch::autograd::grad({loss}, wanted, {}, std::nullopt, false, /*allow_unused=*/true);
-      for (std::size_t i = 0; i < gradients.size(); ++i) {
-        eager.gradients[static_cast<std::size_t>(wanted_index[i])] = gradients[i];
-      }
+      for (std::size_t i = 0; i < gradients.size(); ++i) eager.gradients[wanted_index[i]] = gradients[i];
     }
+  } catch (const NotCapturable& error) {
+    throw NotCapturable(error.what() + place_in_model(tape, tape.records.size(), known_tensors(request)));
   }
+  tape.check_made();
+  return eager;
+}
+
+}  // namespace
+
+TapeText record_text(const CaptureRequest& request, const Batch& batch) {
+  const Snapshot snapshot(request);
+  Tape tape;
+  StepResults results(&tape);
+  record(request, private_copy(batch), tape, results);
+  return TapeText(tape);
+}
+
+Captured capture(const CaptureRequest& request, const Batch& given, const CompileOptions& options) {
+  Snapshot snapshot(request);
+  const Batch batch = private_copy(given);
+  Tape tape;
+  StepResults results(&tape);
+  Eager eager = record(request, batch, tape, results);
 
   std::vector<Result> outputs;
   Captured captured;
@@ -185,10 +210,14 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
                        .tensor = eager.gradients[i], .after = tape.records.size()});
   }
 
-  std::vector<Named> externals = request.parameters;
-  externals.insert(externals.end(), request.externals.begin(), request.externals.end());
+  if (debug::checks_steps()) captured.text.emplace(tape);
   std::vector<at::Tensor> inputs(batch.begin(), batch.end());
-  Graph graph = lift(tape, inputs, externals, outputs);
+  Graph graph = lift(tape, inputs, known_tensors(request), outputs);
+  if (!request.follows_modes && std::ranges::any_of(graph.nodes, &Node::random)) {
+    throw NotCapturable(
+        "it draws random numbers, as dropout does in train mode, and does not know the model whose mode that is; write "
+        "compile_step(model, optimizer, step)");
+  }
   run_passes(graph, request.targets, options.fuse, debug::observer());
   captured.code = lower(graph, {.native = options.fuse});
   captured.program = std::make_unique<Program>(captured.code);

@@ -6,10 +6,12 @@
 #include <levin/compile/lift.h>
 #include <levin/compile/passes/passes.h>
 #include <levin/compile/program.h>
+#include <levin/compile/tape_check.h>
 #include <levin/data/batch.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +38,7 @@ struct CaptureRequest {
   std::vector<Named> parameters;  ///< gradients are taken with respect to those that require them
   std::vector<Named> externals;   ///< other memory that the step may read and write
   bool gradients = true;
+  bool follows_modes = true;  ///< the modules whose train and eval modes the step depends on are known
   double loss_divisor = 1;  ///< the loss is divided by it before gradients are taken
   GradientTargets targets;  ///< of the parameters
 };
@@ -47,6 +50,7 @@ struct Captured {
   bool has_loss = false;           ///< result 0 is the loss
   std::string graph;               ///< as it was lowered, for explain()
   std::vector<std::string> notes;
+  std::optional<TapeText> text;  ///< of the tape, where debug::checks_steps()
   std::vector<std::string> boxed;  ///< operators that run as boxed calls, each once, with their number
 };
 
@@ -56,6 +60,9 @@ struct Captured {
  * errors of the step itself come through.
  */
 Captured capture(const CaptureRequest& request, const Batch& batch, const CompileOptions& options);
+
+/** Runs the step on `batch` and says what it did; nothing has changed afterwards. */
+TapeText record_text(const CaptureRequest& request, const Batch& batch);
 
 /** The batch as a program takes it: every tensor dense, by a copy where it is not. */
 Batch dense(const Batch& batch);

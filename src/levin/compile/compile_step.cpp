@@ -44,6 +44,7 @@ struct CompiledStep::Impl {
       copy = compile::dense(given);
       batch = &copy;
     }
+    if (gradients_moved()) programs.clear();
     compile::StepProgram* program = programs.find(
         *batch, 0, [this] { return surroundings(); }, [this](const auto& around) { return request(around); });
     if (program == nullptr) return run_eagerly(given);
@@ -51,6 +52,26 @@ struct CompiledStep::Impl {
     stage.clip(clip, clip_value, program->has_gradient());
     stage.update(program->has_gradient());
     return program->result(0);
+  }
+
+  // Whether the optimizer's gradients lie elsewhere than the programs write them: it was given a group, or unbound.
+  bool gradients_moved() {
+    if (!programs.any() || optimizer.impl()->layout_version() == layout_) return false;
+    layout_ = optimizer.impl()->layout_version();
+    const auto now = gradient_views();
+    return !std::ranges::equal(now, targets, [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
+  }
+
+  /** The views of the optimizer's gradient buffers, by the index of the parameter. */
+  std::vector<at::Tensor> gradient_views() const {
+    std::vector<at::Tensor> views(optimizer.parameters().size());
+    for (const auto& chunk : optimizer.impl()->chunks()) {
+      if (!chunk.grads.defined()) continue;
+      for (std::size_t i = 0; i < chunk.slots.size(); ++i) {
+        views[static_cast<std::size_t>(chunk.slots[i].index)] = chunk.grads.views()[i];
+      }
+    }
+    return views;
   }
 
   at::Tensor run_eagerly(const Batch& batch) {
@@ -81,7 +102,7 @@ struct CompiledStep::Impl {
     return loss;
   }
 
-  compile::Surroundings surroundings() {
+  compile::Surroundings surroundings() const {
     compile::Surroundings around;
     const auto parameters = optimizer.parameters();
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -91,17 +112,15 @@ struct CompiledStep::Impl {
     return around;
   }
 
-  compile::CaptureRequest request(const compile::Surroundings& around) {
+  compile::CaptureRequest request(const compile::Surroundings&) {
     optimizer.bind_gradients();
     optimizer.zero_grad();
     compile::CaptureRequest request;
     request.function = [this](const Batch& batch, compile::StepResults&) { return checked(function(batch)); };
-    request.targets.views.resize(around.parameters.size());
-    for (const auto& chunk : optimizer.impl()->chunks()) {
-      for (std::size_t i = 0; i < chunk.slots.size(); ++i) {
-        request.targets.views[static_cast<std::size_t>(chunk.slots[i].index)] = chunk.grads.views()[i];
-      }
-    }
+    request.follows_modes = model != nullptr;
+    targets = gradient_views();
+    layout_ = optimizer.impl()->layout_version();
+    request.targets.views = targets;
     return request;
   }
 
@@ -113,6 +132,8 @@ struct CompiledStep::Impl {
   double clip_value = 0;
   compile::OptimizerStage stage;
   compile::StepPrograms programs;
+  std::vector<at::Tensor> targets;  // where the programs write gradients
+  std::uint64_t layout_ = 0;        // of the optimizer, when they were made
 };
 
 at::Tensor CompiledStep::operator()(const Batch& batch) { return impl_->run(batch); }

@@ -2,16 +2,35 @@
 
 #include <levin/core/console.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace levin::compile::debug {
 namespace {
 
-bool wants(std::string_view what) {
+std::vector<std::string> words() {
   const char* set = std::getenv("LEVIN_COMPILE_DEBUG");
-  return set != nullptr && (std::string_view(set) == what || std::string_view(set) == "all");
+  std::vector<std::string> all;
+  std::istringstream in(set != nullptr ? set : "");
+  for (std::string word; std::getline(in, word, ',');) {
+    static const std::vector<std::string> known = {"graph", "code", "all", "check"};
+    if (std::ranges::find(known, word) == known.end()) {
+      console::warn_once("LEVIN_COMPILE_DEBUG has no \"" + word + "\": it takes graph, code, all and check, with commas between");
+    }
+    all.push_back(std::move(word));
+  }
+  return all;
+}
+
+bool wants(std::string_view what) {
+  const auto all = words();
+  return std::ranges::any_of(all, [&](const std::string& word) {
+    return word == what || (word == "all" && what != "check");
+  });
 }
 
 std::string place_text(const Place& place) {
@@ -34,6 +53,8 @@ PassObserver observer() {
     console::write("-- after " + std::string(pass) + "\n" + graph.to_string());
   };
 }
+
+bool checks_steps() { return wants("check"); }
 
 void lowered(const Code& code) {
   if (wants("code")) console::write("-- program\n" + to_string(code));

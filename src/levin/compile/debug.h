@@ -1,5 +1,5 @@
-// What LEVIN_COMPILE_DEBUG shows: "graph" writes each graph after every pass to standard error, "code" the program,
-// "all" both.
+// What LEVIN_COMPILE_DEBUG asks for, words with commas between: "graph" writes each graph after every pass to standard
+// error, "code" the program, "all" both; "check" records steps again to find code that is not the same each time.
 #pragma once
 
 #include <levin/compile/passes/passes.h>
@@ -8,6 +8,8 @@
 namespace levin::compile::debug {
 
 PassObserver observer();
+/** Whether steps are to be recorded twice at their capture, and again at later calls, and compared (tape_check.h). */
+bool checks_steps();
 void lowered(const Code& code);
 /** The instructions, a line each. */
 std::string to_string(const Code& code);

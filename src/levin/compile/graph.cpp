@@ -73,6 +73,12 @@ std::string type_name(const Value& value) {
 
 }  // namespace
 
+std::string constant_text(const c10::IValue& value) {
+  std::ostringstream out;
+  write_constant(out, value);
+  return out.str();
+}
+
 std::int64_t Value::numel() const {
   return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{1}, std::multiplies<>());
 }

@@ -51,6 +51,9 @@ struct Value {
   bool dense() const;
 };
 
+/** A constant argument as dumps write it, with all digits: `0.10000000000000001`, `[1, 2]`, `"tanh"`, `None`. */
+std::string constant_text(const c10::IValue& value);
+
 struct Argument {
   enum class Kind { constant, value, values };
   Kind kind = Kind::constant;

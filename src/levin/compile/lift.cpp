@@ -43,7 +43,7 @@ class Lift {
  public:
   Lift(const Tape& tape, const std::vector<at::Tensor>& inputs, const std::vector<Named>& externals,
        const std::vector<Result>& results)
-      : tape_(tape), results_(results) {
+      : tape_(tape), externals_(externals), results_(results) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (inputs[i].defined()) add_input(inputs[i], static_cast<int>(i));
     }
@@ -57,7 +57,12 @@ class Lift {
       for (const Result& result : results_) {
         if (result.after == r) add_output(result);
       }
-      if (r < tape_.records.size()) add(tape_.records[r]);
+      if (r == tape_.records.size()) break;
+      try {
+        add(tape_.records[r]);
+      } catch (const NotCapturable& error) {
+        throw NotCapturable(error.what() + place_in_model(tape_, r, externals_));
+      }
     }
     std::ranges::stable_sort(graph_.outputs, {}, [](const Output& output) { return std::pair(output.kind, output.index); });
     check_written();
@@ -128,6 +133,7 @@ class Lift {
   void add(const Tape::Record& record) {
     const std::string name = name_of(record.op);
     const auto& schema = record.op.schema();
+    if (record.op.hasTag(at::Tag::inplace_view)) return;  // squeeze_, t_: another view of the same memory
     if (allocates(name)) {
       for (const auto& list : record.results) {
         for (const int number : list) add_memory(tape_.tensors[static_cast<std::size_t>(number)]);
@@ -273,13 +279,12 @@ class Lift {
     try {
       graph_.verify("lift");
     } catch (const std::logic_error&) {
-      throw NotCapturable(
-          "a tensor is filled by the host within the step (torch::tensor, from_blob, data_ptr); make it before and "
-          "register_buffer it, or pass it in the batch");
+      throw NotCapturable(kFilledByHost);
     }
   }
 
   const Tape& tape_;
+  const std::vector<Named>& externals_;
   const std::vector<Result>& results_;
   Graph graph_;
   std::unordered_map<const void*, BufferId> buffer_of_;  // the present version of each storage
@@ -287,6 +292,23 @@ class Lift {
 };
 
 }  // namespace
+
+std::string place_in_model(const Tape& tape, std::size_t records, const std::vector<Named>& externals) {
+  for (std::size_t r = std::min(records, tape.records.size()); r-- > 0;) {
+    for (const Tape::Argument& argument : tape.records[r].arguments) {
+      for (const int number : argument.tensors) {
+        if (number < 0) continue;
+        const void* storage = storage_of(tape.tensors[static_cast<std::size_t>(number)]);
+        const std::int64_t offset = tape.tensors[static_cast<std::size_t>(number)].storage_offset();
+        for (const Named& named : externals) {
+          if (named.name.empty() || !named.tensor.defined() || storage_of(named.tensor) != storage) continue;
+          if (named.tensor.storage_offset() == offset) return " (soon after the use of " + named.name + ")";
+        }
+      }
+    }
+  }
+  return {};
+}
 
 Graph lift(const Tape& tape, const std::vector<at::Tensor>& inputs, const std::vector<Named>& externals,
            const std::vector<Result>& results) {

@@ -32,4 +32,10 @@ struct Result {
 Graph lift(const Tape& tape, const std::vector<at::Tensor>& inputs, const std::vector<Named>& externals,
            const std::vector<Result>& results);
 
+/**
+ * Where in the model a tape has come to after so many records: " (soon after the use of fc2.weight)", by the last
+ * tensor with a name that was read; empty where none was.
+ */
+std::string place_in_model(const Tape& tape, std::size_t records, const std::vector<Named>& externals);
+
 }  // namespace levin::compile

@@ -9,7 +9,7 @@ namespace levin {
 struct CompileOptions {
   /**
    * Native kernels and fusions. False keeps ATen's own kernels, called in the recorded order: the bits of the eager
-   * step, at a part of its cost.
+   * step, at a part of its cost (of the eager step on a copy, where a tensor of the batch is expanded or sliced).
    */
   bool fuse = true;
   /**

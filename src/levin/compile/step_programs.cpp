@@ -1,14 +1,32 @@
 #include <levin/compile/step_programs.h>
 
+#include <levin/compile/debug.h>
 #include <levin/core/console.h>
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <sstream>
 
 namespace levin::compile {
+
+namespace {
+
+bool has_hooks(const at::Tensor& tensor) {
+  const auto* meta = torch::autograd::impl::get_autograd_meta(tensor);
+  return meta != nullptr && (!meta->hooks_.empty() || meta->cpp_hooks_list_ || meta->post_acc_grad_hooks_);
+}
+
+CaptureRequest whole(CaptureRequest request, const Surroundings& around) {
+  request.parameters = around.parameters;
+  request.externals = around.externals;
+  return request;
+}
+
+}  // namespace
 
 void Surroundings::add(torch::nn::Module& module) {
   const auto known = [&](const at::Tensor& tensor) {
@@ -27,11 +45,8 @@ void Surroundings::add(torch::nn::Module& module) {
   for (const auto& buffer : module.named_buffers()) {
     if (buffer.value().defined() && !known(buffer.value())) externals.push_back({buffer.key(), buffer.value()});
   }
-  modules.push_back(&module);
-  for (const auto& child : module.modules(/*include_self=*/false)) {
-    modules.push_back(child.get());
-    owners.push_back(child);
-  }
+  modules.push_back({&module, nullptr});
+  for (const auto& child : module.modules(/*include_self=*/false)) modules.push_back({child.get(), child});
 }
 
 StepProgram::StepProgram(Captured captured, const Batch& batch, const Surroundings& surroundings, std::int64_t variant)
@@ -50,7 +65,7 @@ StepProgram::StepProgram(Captured captured, const Batch& batch, const Surroundin
   };
   watch(surroundings.parameters);
   watch(surroundings.externals);
-  for (const auto* module : surroundings.modules) modes_.emplace_back(module, module->is_training());
+  for (const auto& kept : surroundings.modules) modules_.push_back({kept, kept.module->is_training(), 0});
 }
 
 bool StepProgram::fits(const Batch& batch, std::int64_t variant) const {
@@ -68,15 +83,37 @@ bool StepProgram::fits(const Batch& batch, std::int64_t variant) const {
   for (const Memory& memory : memory_) {
     if (memory.tensor.requires_grad() != memory.requires_grad) return false;
   }
-  for (const auto& [module, training] : modes_) {
-    if (module->is_training() != training) return false;
+  for (const Watched& watched : modules_) {
+    if (watched.kept.module->is_training() != watched.training) return false;
   }
   return true;
 }
 
-bool StepProgram::in_place() const {
-  return std::ranges::all_of(memory_,
-                             [](const Memory& memory) { return memory.tensor.const_data_ptr() == memory.data; });
+bool StepProgram::in_place() {
+  for (const Memory& memory : memory_) {
+    if (memory.tensor.const_data_ptr() != memory.data || has_hooks(memory.tensor)) return false;
+  }
+  // The modules are gone through only when somebody has let go of one of them, or taken hold of it.
+  bool held_alike = true;
+  for (Watched& watched : modules_) {
+    const long holders = watched.kept.owner.use_count();
+    held_alike &= holders == watched.holders;
+    watched.holders = holders;
+  }
+  return held_alike || same_modules();
+}
+
+bool StepProgram::same_modules() const {
+  std::size_t next = 0;
+  while (next < modules_.size()) {
+    // Each root is followed by its submodules.
+    const auto children = modules_[next++].kept.module->modules(/*include_self=*/false);
+    for (const auto& child : children) {
+      if (next == modules_.size() || modules_[next++].kept.module != child.get()) return false;
+    }
+    if (next < modules_.size() && modules_[next].kept.owner) return false;
+  }
+  return true;
 }
 
 void StepProgram::run(const Batch& batch) {
@@ -118,6 +155,22 @@ double StepProgram::scalar(std::size_t index) const {
   return at::from_blob(const_cast<std::byte*>(data), {}, at::TensorOptions(result.value.dtype)).item<double>();
 }
 
+StepPrograms::StepPrograms(std::string name, CompileOptions options)
+    : name_(std::move(name)), options_(options), checks_steps_(debug::checks_steps()) {}
+
+bool StepPrograms::same_step(const StepProgram& program, const CaptureRequest& request, const Batch& batch) {
+  std::optional<std::string> difference;
+  try {
+    difference = program.captured().text->difference(record_text(request, batch));
+  } catch (const NotCapturable& error) {
+    difference = error.what();
+  }
+  if (!difference) return true;
+  refuse("its own code is not the same at each call: " + *difference +
+         ". Put what changes into the batch, or into a buffer of the model, or call reset() when it has changed");
+  return false;
+}
+
 StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
                                 const std::function<Surroundings()>& surroundings,
                                 const std::function<CaptureRequest(const Surroundings&)>& request) {
@@ -130,6 +183,10 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
       break;
     }
     last_ = i;
+    if (checks_steps_ && std::has_single_bit(++programs_[i]->calls_)) {
+      const Surroundings around = surroundings();
+      if (!same_step(*programs_[i], whole(request(around), around), batch)) return nullptr;
+    }
     return programs_[i].get();
   }
   if (static_cast<std::int64_t>(programs_.size()) >= options_.max_programs) {
@@ -145,9 +202,14 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
     }
   }
   const Surroundings around = surroundings();
-  CaptureRequest asked = request(around);
-  asked.parameters = around.parameters;
-  asked.externals = around.externals;
+  const CaptureRequest asked = whole(request(around), around);
+  for (const std::vector<Named>* list : {&asked.parameters, &asked.externals}) {
+    for (const Named& named : *list) {
+      if (!has_hooks(named.tensor)) continue;
+      refuse(named.name + " has a hook (register_hook), which no program would call");
+      return nullptr;
+    }
+  }
   try {
     programs_.push_back(std::make_unique<StepProgram>(capture(asked, batch, options_), batch, around, variant));
   } catch (const NotCapturable& error) {
@@ -155,10 +217,12 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
     return nullptr;
   }
   last_ = programs_.size() - 1;
+  if (checks_steps_ && !same_step(*programs_[last_], asked, batch)) return nullptr;
   return programs_[last_].get();
 }
 
 void StepPrograms::refuse(const std::string& reason) {
+  programs_.clear();
   refusal_ = reason;
   console::warning(name_ + " runs eagerly, not compiled: " + reason);
 }

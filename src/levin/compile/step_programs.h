@@ -17,8 +17,11 @@ namespace levin::compile {
 struct Surroundings {
   std::vector<Named> parameters;  ///< those of the optimizer, in its order
   std::vector<Named> externals;   ///< other parameters and buffers of the modules
-  std::vector<torch::nn::Module*> modules;  ///< whose train and eval modes count
-  std::vector<std::shared_ptr<torch::nn::Module>> owners;  ///< keep submodules alive
+  struct Module {
+    torch::nn::Module* module = nullptr;
+    std::shared_ptr<torch::nn::Module> owner;  ///< of a submodule: keeps it alive
+  };
+  std::vector<Module> modules;  ///< whose train and eval modes count
 
   /** Adds a module's parameters that are not there yet, its buffers, its submodules. */
   void add(torch::nn::Module& module);
@@ -31,8 +34,8 @@ class StepProgram {
 
   /** Whether the batch has the shapes, and the surroundings are in the state, that the program was made for. */
   bool fits(const Batch& batch, std::int64_t variant) const;
-  /** Whether parameters and buffers still lie where the program writes and reads them. */
-  bool in_place() const;
+  /** Whether parameters and buffers still lie where the program writes and reads them, in the same modules. */
+  bool in_place();
   /** Forward and backward: results and gradients are in their places afterwards. */
   void run(const Batch& batch);
 
@@ -56,11 +59,18 @@ class StepProgram {
     const void* data = nullptr;
     bool requires_grad = false;
   };
+  struct Watched {
+    Surroundings::Module kept;
+    bool training = false;
+    long holders = 0;  ///< of the owner: a module that was replaced has lost one
+  };
+  bool same_modules() const;
 
   Captured captured_;
   std::vector<Shape> shapes_;
   std::vector<Memory> memory_;
-  std::vector<std::pair<const torch::nn::Module*, bool>> modes_;
+  std::vector<Watched> modules_;
+  std::uint64_t calls_ = 0;  ///< counted where steps are checked
   std::int64_t variant_;
   // Tensors handed out, used again once nobody else holds them.
   std::vector<std::vector<at::Tensor>> handed_out_;
@@ -69,7 +79,7 @@ class StepProgram {
 
 class StepPrograms {
  public:
-  StepPrograms(std::string name, CompileOptions options) : name_(std::move(name)), options_(options) {}
+  StepPrograms(std::string name, CompileOptions options);
 
   /**
    * The program for the batch, captured now if it was not met before; null when the step has to run eagerly. A
@@ -89,9 +99,12 @@ class StepPrograms {
 
  private:
   void refuse(const std::string& reason);
+  /** Whether the step, recorded again, is the one that `program` was made of; refuses it if not. */
+  bool same_step(const StepProgram& program, const CaptureRequest& request, const Batch& batch);
 
   std::string name_;
   CompileOptions options_;
+  bool checks_steps_;  ///< debug::checks_steps() when this was made
   std::vector<std::unique_ptr<StepProgram>> programs_;
   std::size_t last_ = 0;
   std::string refusal_;

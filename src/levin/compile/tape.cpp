@@ -1,12 +1,17 @@
 #include <levin/compile/tape.h>
 
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/List.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/hash.h>
+#include <ATen/ops/clone.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 
 namespace levin::compile {
@@ -101,7 +106,27 @@ Tape::Argument argument(Tape& tape, const c10::IValue& value, const std::string&
     }
     return list;
   }
+  if (value.isGenerator() && value.toGenerator().defined() &&
+      value.toGenerator() != at::detail::getDefaultCPUGenerator()) {
+    refuse(name + " draws from a generator of its own; use the default one");
+  }
   return {.kind = Kind::constant, .tensors = {}, .constant = value};
+}
+
+// Keeps a copy of what a call made of nothing: zeros, a range, a mask. Data that the host writes into it is seen so.
+void keep_made(Tape& tape, const Tape::Record& call) {
+  constexpr std::int64_t kLargest = 1 << 20;
+  const bool reads = std::ranges::any_of(call.arguments, [](const auto& argument) { return !argument.tensors.empty(); });
+  if (reads || call.results.size() != 1 || call.results[0].size() != 1 || call.results[0][0] < 0) return;
+  const at::Tensor& result = tape.tensors[static_cast<std::size_t>(call.results[0][0])];
+  if (result.numel() > kLargest || name_of(call.op).starts_with("aten::empty")) return;
+  const c10::impl::ExcludeDispatchKeyGuard off(kRecorder);
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  tape.made.emplace_back(call.results[0][0], result.clone());
+}
+
+bool wants_gradient(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
+  return at::GradMode::is_enabled() && stack[stack.size() - op.schema().arguments().size()].toTensor().requires_grad();
 }
 
 bool copies_for_backward(const c10::OperatorHandle& op, const torch::jit::Stack& stack) {
@@ -130,18 +155,26 @@ void call_unrecorded(const c10::OperatorHandle& op, c10::DispatchKeySet below, t
 void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
   const auto below = keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kRecorder);
   // A composite operator is recorded as the calls it makes, unless the CPU has a kernel of its own for it.
+  // max_pool1d fills its result by hand where no gradient is wanted.
   const bool composite = op.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) &&
-                         !op.hasKernelForDispatchKey(c10::DispatchKey::CPU);
+                         !op.hasKernelForDispatchKey(c10::DispatchKey::CPU) &&
+                         !(op.schema().name() == "aten::max_pool1d" && !wants_gradient(op, *stack));
   if (current == nullptr || composite) return op.redispatchBoxed(below, stack);
   if (changing != nullptr && !copies_for_backward(op, *stack)) return op.redispatchBoxed(below, stack);
   Tape& tape = *current;
   const std::string name = name_of(op);
   const auto& schema = op.schema();
+  if (at::autocast::is_autocast_enabled(at::kCPU)) refuse("autocast chooses types call by call; use a full precision");
   check_call(op, name, *stack);
 
   Tape::Record call{.op = op, .arguments = {}, .results = {}};
   for (std::size_t i = stack->size() - schema.arguments().size(); i < stack->size(); ++i) {
     call.arguments.push_back(argument(tape, (*stack)[i], name));
+    const auto* alias = schema.arguments()[call.arguments.size() - 1].alias_info();
+    if (alias == nullptr || !alias->isWrite()) continue;
+    for (const int number : call.arguments.back().tensors) {
+      if (number >= 0) tape.written.insert(tape.tensors[static_cast<std::size_t>(number)].storage().unsafeGetStorageImpl());
+    }
   }
   call_unrecorded(op, below, stack);
   for (std::size_t i = stack->size() - schema.returns().size(); i < stack->size(); ++i) {
@@ -158,6 +191,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
     }
     call.results.push_back(std::move(numbers));
   }
+  keep_made(tape, call);
   tape.records.push_back(std::move(call));
 }
 
@@ -192,8 +226,23 @@ std::size_t Tape::Hash::operator()(const Key& key) const {
 int Tape::number(const at::Tensor& tensor) {
   if (!tensor.defined()) return -1;
   const auto [found, is_new] = numbers_.try_emplace(key_of(tensor), static_cast<int>(tensors.size()));
-  if (is_new) tensors.push_back(tensor);
+  if (is_new) {
+    // Not the tensor itself: t_() and its like would change the shape that is written down here.
+    tensors.emplace_back(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(c10::VariableVersion(0), false));
+  }
   return found->second;
+}
+
+void Tape::check_made() const {
+  const PauseRecording pause;
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  for (const auto& [number, copy] : made) {
+    const at::Tensor& tensor = tensors[static_cast<std::size_t>(number)];
+    if (written.contains(tensor.storage().unsafeGetStorageImpl())) continue;
+    const std::size_t bytes = static_cast<std::size_t>(tensor.numel()) * tensor.element_size();
+    if (!tensor.is_contiguous() || std::memcmp(tensor.const_data_ptr(), copy.const_data_ptr(), bytes) == 0) continue;
+    throw NotCapturable(kFilledByHost);
+  }
 }
 
 int Tape::find(const at::Tensor& tensor) const {

@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace levin::compile {
@@ -18,6 +20,11 @@ class NotCapturable : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+/** The sentence about tensors whose data the host wrote. */
+inline constexpr const char* kFilledByHost =
+    "a tensor is filled by the host within the step (by data_ptr, an accessor, a vector of numbers); make it before "
+    "and register_buffer it, or pass it in the batch";
 
 /**
  * What a Recording wrote down. Tensors are numbered; two tensors that are the same view of the same memory have one
@@ -38,6 +45,12 @@ struct Tape {
 
   std::vector<Record> records;
   std::vector<at::Tensor> tensors;
+  /** What was made of nothing (zeros, arange), with a copy of its first numbers, and the memory that calls wrote. */
+  std::vector<std::pair<int, at::Tensor>> made;
+  std::unordered_set<const void*> written;
+
+  /** Throws NotCapturable when the host has written into a tensor that the step made. */
+  void check_made() const;
 
   /** The number of a tensor, given one if it is new; -1 for an undefined tensor. */
   int number(const at::Tensor& tensor);
