@@ -601,7 +601,7 @@ void add_attention(Cases& all) {
         return torch::scaled_dot_product_attention(x, x.tanh(), x.exp(), batch[1].unsqueeze(1));
       },
       [](std::int64_t rows) {
-        return std::vector<Tensor>{torch::rand({rows, 6, 6}) < 0.8 | torch::eye(6).to(torch::kBool)};
+        return std::vector<Tensor>{(torch::rand({rows, 6, 6}) < 0.8) | torch::eye(6).to(torch::kBool)};
       }));
 }
 
