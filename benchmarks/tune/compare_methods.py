@@ -16,8 +16,12 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from table import print_table  # noqa: E402
+
 METHODS = ["random", "qmc", "tpe", "tpe_univariate", "cma", "nsga2", "gp", "auto"]
 
 
@@ -41,6 +45,7 @@ def main():
     parser.add_argument("--functions", default="all")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--levin", type=pathlib.Path, help="keep Levin's values in this file, and take from it what it holds")
+    parser.add_argument("--markdown", action="store_true", help="also print the page's table")
     options = parser.parse_args()
     optuna = json.loads((HERE / "optuna_quality.json").read_text())
     kept = json.loads(options.levin.read_text()) if options.levin and options.levin.exists() else {}
@@ -91,8 +96,28 @@ def main():
         p = p_worse(fresh, more)
         print(f"{key} at {n}: {len(more)} further seeds, medians {statistics.median(fresh):.5g} and "
               f"{statistics.median(more):.5g}, p {p:.3f}: {'worse' if p < 0.05 else 'no worse'}")
+    if options.markdown:
+        print_page_table(kept, optuna["values"], methods, options.seeds)
     if "auto" in methods and len(methods) > 1:
         judge_auto(kept, [m for m in methods if m != "auto"])
+
+
+def print_page_table(kept, optuna, methods, seeds):
+    """Medians after 100 trials by function and method, Levin's and Optuna's, as in docs/tuning-benchmarks.md."""
+    functions = list(dict.fromkeys(key.split("/")[1] for key in kept))
+    rows = []
+    for function in functions:
+        cells = [function]
+        for method in methods:
+            key = f"{method}/{function}"
+            ours, theirs = kept.get(key, {}).get("100"), optuna.get(key, {}).get("100", [])[:seeds]
+            text = f"{statistics.median(ours):.4g}" if ours else ""
+            if len(theirs) >= 5:
+                text += f" / {statistics.median(theirs):.4g}" + (f" ({len(theirs)})" if len(theirs) < seeds else "")
+            cells.append(text)
+        rows.append(cells)
+    print()
+    print_table(["", *methods], rows)
 
 
 def judge_auto(kept, methods):

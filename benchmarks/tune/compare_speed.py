@@ -74,7 +74,7 @@ def main():
             for name, library in (("optuna", optuna), ("rustuna", rustuna)):
                 if name not in options.peers.split(","):
                     continue
-                large = name == "optuna" and (trials * parameters > options.optuna_limit or method == "gp")
+                large = name == "optuna" and trials * parameters > options.optuna_limit
                 seconds = None if large and seed > 0 else peer(library, method, trials, parameters, seed)
                 if seconds is not None:
                     others[name].append((seconds, seconds / ours[-1]))
