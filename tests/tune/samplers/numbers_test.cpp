@@ -9,6 +9,8 @@
 #include <levin/tune/samplers/gaussian_process.h>
 #include <levin/tune/samplers/lbfgs.h>
 #include <levin/tune/samplers/low_discrepancy.h>
+#include <levin/tune/samplers/parzen_estimator.h>
+#include <levin/tune/samplers/truncated_normal.h>
 #include <levin/tune/samplers/unit_cube.h>
 
 #include <gtest/gtest.h>
@@ -17,6 +19,7 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <numbers>
 #include <set>
 #include <sstream>
 
@@ -450,6 +453,124 @@ TEST(UnitCube, GoesThereAndBack) {
   const UnitAxis steps(quniform(0, 1, 0.1)), logs(lograndint(1, 1000));
   for (double index = 0; index < steps.n_points(); ++index) EXPECT_EQ(steps.index_of(steps.point(index)), index);
   for (double index = 0; index < logs.n_points(); ++index) EXPECT_EQ(logs.index_of(logs.point(index)), index);
+}
+
+// Columns that are updated as observations come, go, repeat and change their range give what a fit from nothing gives.
+TEST(ParzenEstimator, UpdatedColumnsAreAsNewOnes) {
+  Rng rng(3, "test.parzen", 0);
+  SearchSpace space{{"x", FloatDistribution{.low = -2, .high = 3}},
+                    {"lr", FloatDistribution{.low = 1e-4, .high = 1, .log = true}},
+                    {"n", IntDistribution{.low = 1, .high = 9}},
+                    {"c", CategoricalDistribution{{"a", "b", "c"}}}};
+  std::vector<ParzenColumn> columns;
+  for (const auto& [name, distribution] : space) columns.emplace_back(distribution);
+  const auto draw = [&](const Distribution& d) {
+    if (d.is_categorical()) return static_cast<double>(rng.below(d.size()));
+    // Few values, so that some are equal.
+    const double part = static_cast<double>(rng.below(40)) / 39;
+    if (d.log()) return std::clamp(d.low() * std::pow(d.high() / d.low(), part), d.low(), d.high());
+    return d.step() > 0 ? d.low() + std::nearbyint(part * (d.high() - d.low())) : d.low() + part * (d.high() - d.low());
+  };
+  std::vector<std::vector<double>> rows;
+  std::vector<double> weights;
+  for (int round = 0; round < 400; ++round) {
+    if (round == 250) {  // a wider range: all kernels are cut off elsewhere
+      space.set("x", FloatDistribution{.low = -4, .high = 3});
+      columns[0].set_distribution(space.at("x"));
+    }
+    auto& row = rows.emplace_back();
+    std::size_t i = 0;
+    for (const auto& [name, distribution] : space) columns[i++].push(row.emplace_back(draw(distribution)));
+    weights.push_back(1);
+    const std::size_t changes = round % 50 == 49 ? rows.size() / 2 : rng.below(4);
+    for (std::size_t change = 0; change < changes; ++change) {
+      double& weight = weights[rng.below(weights.size())];
+      weight = weight > 0 ? 0 : 0.25 + rng.uniform();
+    }
+    std::vector<std::vector<double>> extra(space.size());
+    std::vector<double> extra_weights;
+    if (round % 7 == 0) {
+      for (int e = 0; e < 3; ++e) {
+        i = 0;
+        for (const auto& [name, distribution] : space) extra[i++].push_back(draw(distribution));
+        extra_weights.push_back(0.5);
+      }
+    }
+
+    std::vector<std::vector<double>> used(space.size());
+    std::vector<double> used_weights;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      if (weights[r] == 0) continue;
+      for (i = 0; i < used.size(); ++i) used[i].push_back(rows[r][i]);
+      used_weights.push_back(weights[r]);
+    }
+    for (std::size_t e = 0; e < extra_weights.size(); ++e) {
+      for (i = 0; i < used.size(); ++i) used[i].push_back(extra[i][e]);
+      used_weights.push_back(extra_weights[e]);
+    }
+    if (used_weights.empty()) continue;
+    std::vector<std::vector<double>> points(space.size());
+    i = 0;
+    for (const auto& [name, distribution] : space) {
+      for (int j = 0; j < 5; ++j) points[i].push_back(draw(distribution));
+      ++i;
+    }
+    std::vector<ParzenColumn*> pointers;
+    for (auto& column : columns) pointers.push_back(&column);
+    const auto updated = ParzenEstimator(pointers, weights, extra, extra_weights).log_pdf(points);
+    const auto fresh = ParzenEstimator(space, used, used_weights).log_pdf(points);
+    for (std::size_t j = 0; j < fresh.size(); ++j) ASSERT_NEAR(updated[j], fresh[j], 1e-9) << "round " << round;
+  }
+}
+
+// Kernels that are left out on the way do not count: the density is the sum over all of them. Where columns are alike
+// but for the first ones, what is left out after these stays as far away as it was.
+TEST(ParzenEstimator, NothingVisibleIsLeftOut) {
+  constexpr std::size_t n_columns = 24, n_rows = 500, n_points = 12;
+  for (const std::size_t n_different : {n_columns, std::size_t{4}}) {
+    Rng rng(4, "test.parzen", n_different);
+    SearchSpace space;
+    for (std::size_t i = 0; i < n_columns; ++i) {
+      space.set("x" + std::to_string(i), FloatDistribution{.low = 0, .high = 1});
+    }
+    std::vector<std::vector<double>> observations(n_columns), points(n_columns);
+    for (std::size_t i = 0; i < n_columns; ++i) {
+      // In few columns they lie close, so that kernels of all distances from a point are there.
+      const double spread = n_different < n_columns ? 0.07 : 0.3;
+      for (std::size_t k = 0; k < n_rows; ++k) {
+        observations[i].push_back(i < n_different ? std::clamp(0.5 + spread * rng.normal(), 0.0, 1.0) : 0.5);
+      }
+      for (std::size_t j = 0; j < n_points; ++j) {
+        const double near = std::clamp(observations[i][j] + 0.01 * rng.normal(), 0.0, 1.0);
+        points[i].push_back(i >= n_different ? 0.5 : j % 2 == 0 || n_different < n_columns ? near : rng.uniform());
+      }
+    }
+    const ParzenEstimator estimator(space, observations, std::vector<double>(n_rows, 1.0));
+    const auto actual = estimator.log_pdf(points);
+    for (std::size_t j = 0; j < n_points; ++j) {
+      std::vector<double> logs;
+      for (std::size_t k = 0; k <= n_rows; ++k) {
+        double log = std::log(estimator.weights()[k]);
+        for (std::size_t i = 0; i < n_columns; ++i) {
+          const double center = k < n_rows ? observations[i][k] : 0.5, sigma = estimator.sigma(i, k);
+          const double z = (points[i][j] - center) / sigma;
+          log += -0.5 * z * z - std::log(sigma * std::sqrt(2 * std::numbers::pi)) -
+                 log_normal_mass(-center / sigma, (1 - center) / sigma);
+        }
+        logs.push_back(log);
+      }
+      const double top = *std::max_element(logs.begin(), logs.end());
+      double sum = 0;
+      for (const double log : logs) sum += std::exp(log - top);
+      EXPECT_NEAR(actual[j], top + std::log(sum), 1e-10) << n_different << " columns, point " << j;
+    }
+  }
+}
+
+TEST(TruncatedNormal, MassIsThatOfTheFunction) {
+  for (const auto& [a, b] : {std::pair(-3.0, 1.0), {-1.0, 0.0}, {0.0, 2.0}, {1.0, 4.0}, {-40.0, -30.0}, {30.0, 40.0}}) {
+    EXPECT_DOUBLE_EQ(TruncatedNormal(a, b).log_mass(), log_normal_mass(a, b)) << a << ", " << b;
+  }
 }
 
 TEST(AcquisitionSearch, FindsThePeakOfAMixedSpace) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 namespace levin::tune {
 namespace {
@@ -385,9 +386,11 @@ std::vector<double> ParzenEstimator::log_pdf(const std::vector<std::vector<doubl
     }
 
     bool all = true;  // whether all kernels take part, or those in `left`
-    std::size_t n = n_kernels, looks = 0;
+    bool looked = false;
+    std::size_t n = n_kernels;
     const auto drop_invisible = [&] {
-      for (std::size_t j = 0; j < (looks++ < 2 ? count : 0); ++j) {
+      const bool first_look = !std::exchange(looked, true);  // later ones would raise the floor by little
+      for (std::size_t j = 0; first_look && j < count; ++j) {
         const auto end = acc[j].begin() + static_cast<std::ptrdiff_t>(n);
         const auto top = std::find(acc[j].begin(), end, detail::maximum(acc[j].data(), n));
         const auto at = static_cast<std::size_t>(top - acc[j].begin());
