@@ -29,9 +29,7 @@ HWY_INLINE void add_mask(float* scores, const float* mask, Index n) {
 HWY_INLINE float softmax_row(float* x, Index n, Index width) {
   V largest = set(-std::numeric_limits<float>::infinity());
   each_place(0, n, [&](auto at) HWY_ATTR {
-    const V v = at.read(x);
-    largest = max_nan(largest,
-                      hn::IfThenElse(hn::FirstN(kFloats, at.count), v, set(-std::numeric_limits<float>::infinity())));
+    largest = max_nan(largest, at.read_or(x, -std::numeric_limits<float>::infinity()));
   });
   const float top = max_of_lanes_nan(largest);
   const V shift = set(top);

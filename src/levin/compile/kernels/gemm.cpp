@@ -222,9 +222,7 @@ void pack_transposed(const float* from, Index stride, Index rows, Index depth, f
 /** to[k * pitch + j] = from[k * stride + j] for j < columns <= pitch; columns up to the pitch become 0. */
 void pack_rows(const float* from, Index stride, Index columns, Index depth, float* to, Index pitch) {
   for (Index k = 0; k < depth; k++, from += stride, to += pitch) {
-    for_each_vector(
-        0, columns, [=](Index j) HWY_ATTR { store(load(from + j), to + j); },
-        [=](Index j, std::size_t count) HWY_ATTR { store(load_n(from + j, count), to + j); });
+    each_place(0, columns, [=](auto at) HWY_ATTR { store(at.read(from), to + at.i); });
     for (Index j = (columns + kLanesSigned - 1) / kLanesSigned * kLanesSigned; j < pitch; j += kLanesSigned) {
       store(zero(), to + j);
     }
@@ -365,21 +363,19 @@ HWY_INLINE void finish_line(V sum, const Line& line, Index i, std::size_t count,
 /** result[i] = sum over k of x[k] * matrix[k * stride + i]: columns in lanes, four sums of every fourth k. */
 void combine_rows(const Gemm& g, const float* matrix, Index stride, const float* x, Index x_stride, Index k_end,
                   const Line& line, Index begin, Index end) {
-  const auto vector = [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    const auto read = [=](const float* p) HWY_ATTR { return whole ? load(p) : load_n(p, count); };
+  each_place(begin, end, [&](auto at) HWY_ATTR {
     Sums sums;
-    const float* p = matrix + i;
+    const float* p = matrix;
     Index k = 0;
     for (; k + 4 <= k_end; k += 4, p += 4 * stride) {
 #pragma GCC unroll 4
-      for (int u = 0; u < 4; u++) sums.v[u] = hn::MulAdd(set(x[(k + u) * x_stride]), read(p + u * stride), sums.v[u]);
+      for (int u = 0; u < 4; u++) {
+        sums.v[u] = hn::MulAdd(set(x[(k + u) * x_stride]), at.read(p + u * stride), sums.v[u]);
+      }
     }
-    for (; k < k_end; k++, p += stride) sums.v[0] = hn::MulAdd(set(x[k * x_stride]), read(p), sums.v[0]);
-    finish_line(sums.combined(), line, i, count, g);
-  };
-  for_each_vector(
-      begin, end, [&](Index i) HWY_ATTR { vector(std::true_type(), i, kLanes); },
-      [&](Index i, std::size_t count) HWY_ATTR { vector(std::false_type(), i, count); });
+    for (; k < k_end; k++, p += stride) sums.v[0] = hn::MulAdd(set(x[k * x_stride]), at.read(p), sums.v[0]);
+    finish_line(sums.combined(), line, at.i, at.count, g);
+  });
 }
 
 /** result[i] = sum over k of x[k] * matrix[i * stride + k], k in lanes; x contiguous. For long rows. */

@@ -26,25 +26,10 @@ Index first_bad_target(const std::int64_t* target, Index rows, Index classes, st
   return kAllInRange;
 }
 
-/** The first n < kLanes floats, then `fill`. */
-HWY_INLINE V load_n_or(const float* p, std::size_t n, float fill) {
-  return hn::IfThenElse(hn::FirstN(kFloats, n), load_n(p, n), set(fill));
-}
-
-/** Calls f(i, count) for all vectors of n; `whole` is a std::bool_constant. */
-template <class F>
-HWY_INLINE void each_vector(Index n, F f) {
-  Index i = 0;
-  for (; i + kLanesSigned <= n; i += kLanesSigned) f(std::true_type(), i, kLanes);
-  if (i < n) f(std::false_type(), i, static_cast<std::size_t>(n - i));
-}
-
 /** The largest of a row, NaN if one is. */
 HWY_INLINE float row_max(const float* x, Index n) {
   V largest = set(-kInfinity);
-  each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    largest = max_nan(largest, whole ? load(x + i) : load_n_or(x + i, count, -kInfinity));
-  });
+  each_place(0, n, [&](auto at) HWY_ATTR { largest = max_nan(largest, at.read_or(x, -kInfinity)); });
   if (hn::AllTrue(kFloats, hn::Not(hn::IsNaN(largest)))) return hn::GetLane(hn::MaxOfLanes(kFloats, largest));
   return std::numeric_limits<float>::quiet_NaN();
 }
@@ -53,10 +38,10 @@ HWY_INLINE float row_max(const float* x, Index n) {
 HWY_INLINE float sum_of_exp(const float* x, Index n, float largest, float* terms = nullptr) {
   const V top = set(largest);
   V total = zero();
-  each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    const V e = exp_nonpositive(hn::Sub(whole ? load(x + i) : load_n_or(x + i, count, -kInfinity), top));
-    total = hn::Add(total, whole ? e : hn::IfThenElseZero(hn::FirstN(kFloats, count), e));
-    if (terms) whole ? store(e, terms + i) : store_n(e, terms + i, count);
+  each_place(0, n, [&](auto at) HWY_ATTR {
+    const V e = exp_nonpositive(hn::Sub(at.read_or(x, -kInfinity), top));
+    total = hn::Add(total, at.cut(e));
+    if (terms) at.write(e, terms);
   });
   return sum(total);
 }
@@ -64,29 +49,19 @@ HWY_INLINE float sum_of_exp(const float* x, Index n, float largest, float* terms
 /** y = f(x) over a row. */
 template <class F>
 HWY_INLINE void map_row(const float* x, float* y, Index n, F f) {
-  each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    if (whole) {
-      store(f(load(x + i)), y + i);
-    } else {
-      store_n(f(load_n(x + i, count)), y + i, count);
-    }
-  });
+  each_place(0, n, [&](auto at) HWY_ATTR { at.write(f(at.read(x)), y); });
 }
 
 HWY_INLINE float row_sum(const float* x, Index n) {
   V total = zero();
-  each_vector(n, [&](auto whole, Index i, std::size_t count)
-                     HWY_ATTR { total = hn::Add(total, whole ? load(x + i) : load_n(x + i, count)); });
+  each_place(0, n, [&](auto at) HWY_ATTR { total = hn::Add(total, at.read(x)); });
   return sum(total);
 }
 
 /** The sum of x[i] y[i]. */
 HWY_INLINE float row_dot(const float* x, const float* y, Index n) {
   V total = zero();
-  each_vector(n, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-    total = whole ? hn::MulAdd(load(x + i), load(y + i), total)
-                  : hn::MulAdd(load_n(x + i, count), load_n(y + i, count), total);
-  });
+  each_place(0, n, [&](auto at) HWY_ATTR { total = hn::MulAdd(at.read(x), at.read(y), total); });
   return sum(total);
 }
 
@@ -195,20 +170,7 @@ void RunSoftmaxForward(const Softmax& s, const float* x, float* y, Index begin, 
       const V log_sum = set(std::log(sum_of_exp(from, s.columns, largest)));
       map_row(from, to, s.columns, [&](V v) HWY_ATTR { return hn::Sub(hn::Sub(v, top), log_sum); });
     } else {
-      V total = zero();
-      each_vector(s.columns, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-        if (whole) {
-          const V e = exp_nonpositive(hn::Sub(load(from + i), top));
-          total = hn::Add(total, e);
-          store(e, to + i);
-        } else {
-          const V e =
-              hn::IfThenElseZero(hn::FirstN(kFloats, count), exp_nonpositive(hn::Sub(load_n(from + i, count), top)));
-          total = hn::Add(total, e);
-          store_n(e, to + i, count);
-        }
-      });
-      const V inverse = set(1 / sum(total));
+      const V inverse = set(1 / sum_of_exp(from, s.columns, largest, to));
       map_row(to, to, s.columns, [&](V v) HWY_ATTR { return hn::Mul(v, inverse); });
     }
   }
@@ -220,11 +182,9 @@ void RunSoftmaxBackward(const Softmax& s, const float* dy, const float* y, float
     const float* result = y + r * s.columns;
     float* to = dx + r * s.columns;
     const V total = set(s.log ? row_sum(g, s.columns) : row_dot(g, result, s.columns));
-    each_vector(s.columns, [&](auto whole, Index i, std::size_t count) HWY_ATTR {
-      const V v = whole ? load(result + i) : load_n(result + i, count);
-      const V u = whole ? load(g + i) : load_n(g + i, count);
-      const V d = s.log ? hn::NegMulAdd(exp(v), total, u) : hn::Mul(v, hn::Sub(u, total));
-      whole ? store(d, to + i) : store_n(d, to + i, count);
+    each_place(0, s.columns, [&](auto at) HWY_ATTR {
+      const V v = at.read(result), u = at.read(g);
+      at.write(s.log ? hn::NegMulAdd(exp(v), total, u) : hn::Mul(v, hn::Sub(u, total)), to);
     });
   }
 }
@@ -265,15 +225,13 @@ void RunMse(const Mse& s, const MseArgs& x) {
     *x.column_sums = column.total();
     return;
   }
-  each_vector(s.columns, [&](auto whole, Index j, std::size_t count) HWY_ATTR {
+  each_place(0, s.columns, [&](auto at) HWY_ATTR {
     V total = zero();
     for (Index r = 0; r < s.rows; r++) {
-      const Index i = r * s.columns + j;
-      const V error = whole ? hn::Sub(load(x.input + i), load(x.target + i))
-                            : hn::Sub(load_n(x.input + i, count), load_n(x.target + i, count));
-      total = hn::MulAdd(error, factor, total);
+      const Index row = r * s.columns;
+      total = hn::MulAdd(hn::Sub(at.read(x.input + row), at.read(x.target + row)), factor, total);
     }
-    whole ? store(total, x.column_sums + j) : store_n(total, x.column_sums + j, count);
+    at.write(total, x.column_sums);
   });
 }
 

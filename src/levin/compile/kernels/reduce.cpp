@@ -34,11 +34,6 @@ struct Min {
   static HWY_INLINE V of(V a, V b) { return min_nan(a, b); }
 };
 
-/** The first n < kLanes floats, then `fill`. */
-HWY_INLINE V load_n_or(const float* p, std::size_t n, float fill) {
-  return hn::IfThenElse(hn::FirstN(kFloats, n), load_n(p, n), set(fill));
-}
-
 template <class Op>
 HWY_INLINE float across(V v) {
   if (Op::adds) return sum(v);

@@ -55,19 +55,16 @@ HWY_INLINE void store_n(V v, float* p, std::size_t n) {
 #endif
 }
 
+/** The first n < kLanes floats, then `fill`. */
+HWY_INLINE V load_n_or(const float* p, std::size_t n, float fill) {
+  return hn::IfThenElse(hn::FirstN(kFloats, n), load_n(p, n), hn::Set(kFloats, fill));
+}
+
 HWY_INLINE V load(const float* p) { return hn::LoadU(kFloats, p); }
 HWY_INLINE void store(V v, float* p) { hn::StoreU(v, kFloats, p); }
 HWY_INLINE V set(float value) { return hn::Set(kFloats, value); }
 HWY_INLINE V zero() { return hn::Zero(kFloats); }
 HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(kFloats, v)); }
-
-/** Calls f(position, vector's loader) ... for n elements: whole vectors by f(i, whole), the rest by f(i, count). */
-template <class Whole, class Rest>
-HWY_INLINE void for_each_vector(std::int64_t begin, std::int64_t end, Whole whole, Rest rest) {
-  std::int64_t i = begin;
-  for (; i + kLanesSigned <= end; i += kLanesSigned) whole(i);
-  if (i < end) rest(i, static_cast<std::size_t>(end - i));
-}
 
 /** Vectors at a place of a run of elements: whole ones, or the `count` that are left at its end. */
 template <bool whole>
@@ -75,6 +72,8 @@ struct Place {
   std::int64_t i;
   std::size_t count;
   HWY_INLINE V read(const float* p) const { return whole ? load(p + i) : load_n(p + i, count); }
+  /** `fill` behind the end. */
+  HWY_INLINE V read_or(const float* p, float fill) const { return whole ? load(p + i) : load_n_or(p + i, count, fill); }
   HWY_INLINE void write(V v, float* p) const { whole ? store(v, p + i) : store_n(v, p + i, count); }
   /** Zeros behind the end. */
   HWY_INLINE V cut(V v) const { return whole ? v : hn::IfThenElseZero(hn::FirstN(kFloats, count), v); }
