@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cmath>
 #include <limits>
+#include <malloc.h>
 #include <set>
 #include <stop_token>
 #include <thread>
@@ -41,6 +43,28 @@ TEST(Study, FindsTheBestTrial) {
   }
   EXPECT_EQ(study.best_value(), best);
   EXPECT_EQ(std::pow(study.best_params().at("x").as_double(), 2), best);
+}
+
+// What the heap holds for a trial, of which there may be 100,000. glibc's own books, which a sanitizer does not keep.
+TEST(Study, TrialsAreSmall) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+  GTEST_SKIP() << "this allocator keeps no books";
+#else
+  auto study = random_study();
+  const auto objective = [](Trial& trial) {
+    double sum = 0;
+    for (int i = 0; i < 10; ++i) sum += trial.suggest_float("x" + std::to_string(i), -5, 5);
+    return sum;
+  };
+  study.optimize(objective, {.n_trials = 100});
+  const auto before = ::mallinfo2().uordblks;
+  constexpr int kTrials = 3000;
+  study.optimize(objective, {.n_trials = kTrials});
+  const double bytes = static_cast<double>(::mallinfo2().uordblks - before) / kTrials;
+  EXPECT_LT(bytes, 1750);
+  EXPECT_GT(bytes, 500);  // else something else was measured
+  std::printf("%.0f bytes a trial of 10 parameters\n", bytes);
+#endif
 }
 
 TEST(Study, MaximizesToo) {

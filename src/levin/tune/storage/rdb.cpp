@@ -1,5 +1,7 @@
 #include <levin/tune/storage/rdb.h>
 
+#include <levin/tune/storage/trial_store.h>
+
 #include <levin/core/json.h>
 #include <levin/tune/storage/time_text.h>
 
@@ -42,6 +44,11 @@ const Distribution& DistributionCache::of(const std::string& json) {
 }
 
 // Rows of one trial mostly follow each other.
+std::vector<TrialPtr> TrialRows::take() {
+  for (const auto& trial : trials_) drop_spare_room(*trial);
+  return {trials_.begin(), trials_.end()};
+}
+
 FrozenTrial* TrialRows::find(std::int64_t id) {
   if (id != last_id_) {
     const auto it = by_id_.find(id);

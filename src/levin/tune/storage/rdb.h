@@ -48,7 +48,7 @@ class TrialRows {
   void user_attr(std::int64_t id, const std::string& key, const std::string& json);
   void system_attr(std::int64_t id, const std::string& key, const std::string& json);
 
-  std::vector<TrialPtr> take() { return {trials_.begin(), trials_.end()}; }
+  std::vector<TrialPtr> take();
 
  private:
   FrozenTrial* find(std::int64_t id);

@@ -6,24 +6,22 @@
 namespace levin::tune::detail {
 
 // A trial being worked on is changed in place; a snapshot is made when somebody reads it. So writing costs no copy, and
-// what was read never changes.
+// what was read never changes. A finished trial is its snapshot alone, without room to grow: there may be many.
 struct TrialStore::Record {
   std::int64_t study_id = -1;
-  FrozenTrial now;     // the current content while unfinished
-  TrialPtr published;  // a snapshot of `now`, or null when it has changed since; the only content once finished
-
-  TrialState state() const { return now.state; }
+  TrialState state = TrialState::running;
+  std::unique_ptr<FrozenTrial> now;  // the current content while unfinished
+  TrialPtr published;                // a snapshot of it, or null when it has changed since
 
   const TrialPtr& read() {
-    if (published == nullptr) published = std::make_shared<const FrozenTrial>(now);
+    if (published == nullptr) published = std::make_shared<const FrozenTrial>(*now);
     return published;
   }
 
   void finish() {
-    const TrialState state = now.state;
-    published = std::make_shared<const FrozenTrial>(std::move(now));
-    now = {};
-    now.state = state;
+    drop_spare_room(*now);
+    published = std::make_shared<const FrozenTrial>(std::move(*now));
+    now.reset();
   }
 };
 
@@ -68,7 +66,7 @@ TrialStore::Record& TrialStore::find_trial(std::int64_t trial_id) {
 std::optional<TrialState> TrialStore::state(std::int64_t trial_id) const {
   if (trial_id < 0 || std::cmp_greater_equal(trial_id, trials_.size())) return std::nullopt;
   const auto& record = trials_[static_cast<std::size_t>(trial_id)];
-  return record ? std::optional(record->state()) : std::nullopt;
+  return record ? std::optional(record->state) : std::nullopt;
 }
 
 std::optional<std::int64_t> TrialStore::create_study(const std::string& name,
@@ -120,8 +118,9 @@ TrialPtr TrialStore::create_trial(std::int64_t study_id, FrozenTrial content) {
   study.trial_ids.push_back(content.trial_id);
   if (content.state == TrialState::waiting) study.waiting.push_back(content.trial_id);
   if (content.state == TrialState::running) study.open.push_back(content.trial_id);
-  record->now = std::move(content);
-  if (is_finished(record->state())) record->finish();
+  record->state = content.state;
+  record->now = std::make_unique<FrozenTrial>(std::move(content));
+  if (is_finished(record->state)) record->finish();
   trials_.push_back(std::move(record));
   return trials_.back()->read();
 }
@@ -134,9 +133,9 @@ std::optional<std::int64_t> TrialStore::first_waiting(std::int64_t study_id) {
 
 void TrialStore::check_update(std::int64_t trial_id, const TrialUpdate& update) {
   Record& record = find_trial(trial_id);
-  if (is_finished(record.state())) {
+  if (is_finished(record.state)) {
     throw Error({.what = "a finished trial cannot change",
-                 .value = "trial " + std::to_string(record.read()->number) + ", " + to_string(record.state()),
+                 .value = "trial " + std::to_string(record.read()->number) + ", " + to_string(record.state),
                  .where = {},
                  .hint = {}});
   }
@@ -148,7 +147,7 @@ void TrialStore::update(std::int64_t trial_id, const TrialUpdate& update, TimePo
   check_update(trial_id, update);
   Record& record = find_trial(trial_id);
   StudyRecord& study = find(record.study_id);
-  FrozenTrial& trial = record.now;
+  FrozenTrial& trial = *record.now;
   if (trial.distributions.empty() && !update.params.empty()) trial.distributions.reserve(study.n_params);
   for (const auto& param : update.params) {
     const Distribution& shared = study.share(param.name, param.distribution);
@@ -168,7 +167,7 @@ void TrialStore::update(std::int64_t trial_id, const TrialUpdate& update, TimePo
   if (*update.state == TrialState::waiting) {
     study.waiting.insert(std::lower_bound(study.waiting.begin(), study.waiting.end(), trial_id), trial_id);
   }
-  trial.state = *update.state;
+  trial.state = record.state = *update.state;
   if (is_finished(*update.state)) {
     trial.datetime_complete = now;
     study.n_params = trial.params.size();
@@ -196,10 +195,16 @@ std::vector<std::int64_t> TrialStore::stale_trials(std::int64_t study_id, TimePo
   const double limit = std::chrono::duration<double>(before.time_since_epoch()).count();
   std::vector<std::int64_t> out;
   for (const auto id : study.open) {
-    const Value* beat = find_trial(id).now.system_attrs.find(kHeartbeatKey);
+    const Value* beat = find_trial(id).now->system_attrs.find(kHeartbeatKey);
     if (beat != nullptr && beat->is_number() && beat->as_double() < limit) out.push_back(id);
   }
   return out;
+}
+
+void drop_spare_room(FrozenTrial& trial) {
+  for (Map* map : {&trial.params, &trial.user_attrs, &trial.system_attrs}) *map = Map(*map);
+  trial.distributions = SearchSpace(trial.distributions);
+  trial.intermediate_values = IntermediateValues(trial.intermediate_values);
 }
 
 TrialUpdate heartbeat_update(TimePoint now) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <levin/tune/samplers/sampler.h>
+#include <levin/tune/samplers/space_sampler.h>
+#include <levin/tune/space.h>
 #include <levin/tune/study.h>
 
 #include <gtest/gtest.h>
@@ -73,6 +75,37 @@ TEST_P(SamplerConformance, ChoicesAreChoices) {
       },
       {.n_trials = 40});
   EXPECT_EQ(s.best_value(), 0);
+}
+
+TEST_P(SamplerConformance, RelationsHold) {
+  // Floats, logarithms, ints and choices; orders, sums, an equality and a function at once.
+  SearchSpace space{{"a", FloatDistribution{.low = 0, .high = 1}},
+                    {"b", FloatDistribution{.low = 1e-3, .high = 1, .log = true}},
+                    {"p", FloatDistribution{.low = 0, .high = 1}},
+                    {"q", FloatDistribution{.low = 0, .high = 1}},
+                    {"n", IntDistribution{.low = 1, .high = 20}},
+                    {"m", IntDistribution{.low = 1, .high = 64, .log = true}},
+                    {"k", CategoricalDistribution{{"wide", "deep"}}}};
+  space.relate({param("a") < param("b"), param("n") <= param("m"), param("p") + param("q") == 1,
+                param("b") + 0.05 * param("n") <= 1.2,
+                Relation("no wide m", {"k", "m"}, [](const Map& m) {
+                  return m.at("k") == Value("deep") || m.get<std::int64_t>("m") <= 48;
+                })});
+  auto s = create_study({.sampler = SpaceSampler(space, GetParam().make(1), {.seed = 1}), .pruner = NopPruner()});
+  s.optimize(
+      [&](Trial& trial) {
+        const Config config = suggest(trial, space);
+        for (const auto& relation : space.relations()) {
+          EXPECT_TRUE(relation.holds(config)) << relation.description() << " in " << config.to_string();
+        }
+        for (const auto& [name, distribution] : space) {
+          EXPECT_TRUE(distribution.contains(distribution.to_internal(config.at(name)))) << name;
+        }
+        const double a = config.get<double>("a"), b = config.get<double>("b"), p = config.get<double>("p");
+        return (a - 0.3) * (a - 0.3) + (b - 0.4) * (b - 0.4) + p * p + config.get<double>("n") / 20;
+      },
+      {.n_trials = 30});
+  EXPECT_EQ(s.trials({TrialState::complete}).size(), 30u);
 }
 
 TEST_P(SamplerConformance, ConditionalParametersWork) {
