@@ -218,6 +218,25 @@ def several_objectives(url):
     assert generations == sorted(generations) and generations[-1] >= 3, generations
 
 
+def ordinals(url):
+    """An ordinal of Levin's is an int range to Optuna, which samples on in it; Levin reads the choices back."""
+    worker("ordinals", url, "o", 15)
+    study = optuna.load_study(study_name="o", storage=storage(url), sampler=optuna.samplers.TPESampler(seed=0))
+    batches, sizes = [16, 32, 64, 128, 256], ["small", "medium", "large"]
+    for trial in study.trials:
+        assert trial.distributions["batch"] == optuna.distributions.IntDistribution(0, 4), trial.distributions
+        assert trial.distributions["size"] == optuna.distributions.IntDistribution(0, 2), trial.distributions
+        expected = abs(batches[trial.params["batch"]] - 64) + (trial.params["size"] != 2)
+        assert trial.value == expected, trial
+    study.optimize(lambda t: abs(batches[t.suggest_int("batch", 0, 4)] - 64) + (t.suggest_int("size", 0, 2) != 2), n_trials=15)
+    worker("ordinals", url, "o", 5)
+    trials = dump(url, "o")["trials"]
+    assert len(trials) == 35 and all(t["state"] == "COMPLETE" for t in trials)
+    for ours, theirs in zip(trials, study.trials):  # those that Optuna ran, too
+        assert ours["params"] == {"batch": batches[theirs.params["batch"]], "size": sizes[theirs.params["size"]]}, ours
+    assert optuna.importance.get_param_importances(study)["batch"] > 0.1
+
+
 def heartbeats(url):
     """A trial whose Levin process died is failed by Optuna, and the other way round; both run it again."""
     if url.startswith("journal"):
@@ -357,7 +376,7 @@ class Postgres:
 
 
 KINDS = sys.argv[2:] or ["sqlite", "journal", "postgresql"]
-CHECKS = (in_turns, made_by_optuna, at_once, several_objectives, heartbeats, same_tables, dashboard)
+CHECKS = (in_turns, made_by_optuna, at_once, several_objectives, ordinals, heartbeats, same_tables, dashboard)
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,17 @@
 // A worker process for tests: works on a study, fills its queue, leaves a trial running, or prints what the study
 // holds. Usage: tune_worker work URL STUDY TRIALS SEED | enqueue URL STUDY JSON | abandon URL STUDY | dump URL STUDY
-// | objectives URL STUDY TRIALS: two objectives, pruned | toil URL STUDY INTERVAL: with heartbeats until killed, prints
+// | objectives URL STUDY TRIALS: two objectives, pruned | ordinals URL STUDY TRIALS: an ordered choice | toil URL STUDY INTERVAL: with heartbeats until killed, prints
 // the number of each trial once it was told.
 #include <levin/core/json.h>
 #include <levin/tune/pruners/successive_halving.h>
 #include <levin/tune/samplers/nsga.h>
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/tpe.h>
+#include <levin/tune/space.h>
 #include <levin/tune/study.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
 #include <limits>
@@ -77,6 +79,17 @@ void optimize_objectives(const std::string& url, const std::string& name, std::i
       {.n_trials = n_trials});
 }
 
+// The best batch is 64: an ordered choice that other tools see as the ints 0 to 4.
+void optimize_ordinals(const std::string& url, const std::string& name, std::int64_t n_trials) {
+  open(url, name).optimize(
+      [](tune::Trial& trial) {
+        const auto batch = trial.suggest("batch", tune::ordinal({16, 32, 64, 128, 256})).as_int();
+        const auto size = trial.suggest("size", tune::ordinal({"small", "medium", "large"})).as_string();
+        return std::abs(static_cast<double>(batch) - 64) + (size == "large" ? 0 : 1);
+      },
+      {.n_trials = n_trials});
+}
+
 Value seconds(const std::optional<tune::TimePoint>& time) {
   if (!time) return {};
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time->time_since_epoch());
@@ -123,6 +136,8 @@ int main(int argc, char** argv) {
       std::_Exit(EXIT_SUCCESS);  // as a killed process would end: nothing is told
     } else if (args.size() == 4 && args[0] == "objectives") {
       optimize_objectives(args[1], args[2], std::stoll(args[3]));
+    } else if (args.size() == 4 && args[0] == "ordinals") {
+      optimize_ordinals(args[1], args[2], std::stoll(args[3]));
     } else if (args.size() == 4 && args[0] == "toil") {
       auto study = tune::create_study(
           {.storage = args[1],

@@ -63,6 +63,41 @@ void TrialCache::append(TrialPtr trial) {
   snapshot_.buffer_[static_cast<std::ptrdiff_t>(snapshot_.n_finished_++)] = std::move(trial);
 }
 
+// Optuna, which has no ordinals, continues one as the plain int range that it is stored as. Here its trials get the
+// choices back, so that samplers and people see one parameter.
+void TrialCache::learn_ordinals(const std::vector<TrialPtr>& trials) {
+  bool learnt = false;
+  for (const auto& trial : trials) {
+    for (const auto& [name, distribution] : trial->distributions) {
+      if (distribution.is_ordinal()) learnt |= ordinals_.try_emplace(name, distribution).second;
+    }
+  }
+  if (!learnt || snapshot_.n_finished_ == 0) return;
+  // Trials of before may be concerned: a new list, as those who hold the old one must not see it change.
+  const TrialsSnapshot before = snapshot_;
+  snapshot_.log_ = next_log();
+  snapshot_.buffer_ = nullptr;
+  snapshot_.n_finished_ = capacity_ = n_compared_ = 0;
+  best_ = nullptr;
+  for (const auto& trial : before.finished()) append(with_ordinals(trial));
+}
+
+TrialPtr TrialCache::with_ordinals(TrialPtr trial) const {
+  if (ordinals_.empty()) return trial;
+  std::shared_ptr<FrozenTrial> changed;
+  for (const auto& [name, distribution] : trial->distributions) {
+    const auto found = ordinals_.find(name);
+    if (found == ordinals_.end() || distribution.kind() != Distribution::Kind::integer || distribution.is_ordinal() ||
+        distribution.low() != found->second.low() || distribution.high() != found->second.high()) {
+      continue;
+    }
+    if (changed == nullptr) changed = std::make_shared<FrozenTrial>(*trial);
+    changed->params[name] = found->second.to_external(distribution.to_internal(trial->params.at(name)));
+    changed->distributions.set(name, found->second);
+  }
+  return changed == nullptr ? trial : TrialPtr(std::move(changed));
+}
+
 void TrialCache::refresh() {
   if (whole_ != nullptr) {
     const TrialsSnapshot all = whole_->read();
@@ -78,6 +113,8 @@ void TrialCache::refresh() {
   }
   if (storage_ == nullptr) return;
   auto trials = storage_->read_trials(study_id_, open_ids_, last_id_);
+  learn_ordinals(trials);
+  for (auto& trial : trials) trial = with_ordinals(std::move(trial));
   auto open = std::make_shared<std::vector<TrialPtr>>();
   open_ids_.clear();
   for (auto& trial : trials) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -63,6 +64,8 @@ class LEVIN_API TrialCache {
  private:
   void append(TrialPtr trial);
   void refresh();
+  void learn_ordinals(const std::vector<TrialPtr>& trials);
+  TrialPtr with_ordinals(TrialPtr trial) const;
 
   std::mutex mutex_;
   std::shared_ptr<Storage> storage_;
@@ -72,6 +75,7 @@ class LEVIN_API TrialCache {
   std::int64_t study_id_ = -1;
   std::int64_t last_id_ = -1;
   std::vector<std::int64_t> open_ids_;
+  std::map<std::string, Distribution> ordinals_;  // of the study, by name
   TrialsSnapshot snapshot_;
   std::size_t capacity_ = 0;
   TrialPtr best_;
