@@ -12,12 +12,10 @@
 
 namespace levin {
 
-using compile::Clip;
-
 struct CompiledStep::Impl {
   Impl(torch::nn::Module* module, optim::Optimizer given, Function step, CompileStepOptions step_options)
       : model(module), optimizer(std::move(given)), function(std::move(step)), options(step_options),
-        stage(optimizer), programs("compile_step", options.compile) {
+        programs("compile_step", options.compile) {
     if (!optimizer) throw Error("compile_step needs an optimizer, and got an empty handle");
     if (!function) throw Error("compile_step needs a step, and got an empty function");
     if (options.clip_grad_norm && options.clip_grad_value) {
@@ -31,8 +29,12 @@ struct CompiledStep::Impl {
                      .value = std::to_string(*value), .where = {}, .hint = {}});
       }
     }
-    clip = options.clip_grad_norm ? Clip::norm : options.clip_grad_value ? Clip::value : Clip::none;
-    clip_value = options.clip_grad_norm.value_or(options.clip_grad_value.value_or(0));
+    using Kind = compile::Clipping::Kind;
+    stage = {optimizer,
+             {.kind = options.clip_grad_norm    ? Kind::norm
+                      : options.clip_grad_value ? Kind::value
+                                                : Kind::none,
+              .limit = options.clip_grad_norm.value_or(options.clip_grad_value.value_or(0))}};
   }
 
   at::Tensor run(const Batch& given) {
@@ -46,32 +48,21 @@ struct CompiledStep::Impl {
     }
     if (gradients_moved()) programs.clear();
     compile::StepProgram* program = programs.find(
-        *batch, 0, [this] { return surroundings(); }, [this](const auto& around) { return request(around); });
+        *batch, 0, [this] { return surroundings(); }, [this] { return request(); });
     if (program == nullptr) return run_eagerly(given);
     program->run(*batch);
-    stage.clip(clip, clip_value, program->has_gradient());
-    stage.update(program->has_gradient());
+    stage.set_gradients(program->has_gradient());
+    stage.clip();
+    stage.update();
     return program->result(0);
   }
 
   // Whether the optimizer's gradients lie elsewhere than the programs write them: it was given a group, or unbound.
   bool gradients_moved() {
     if (!programs.any() || optimizer.impl()->layout_version() == layout_) return false;
+    const auto now = compile::gradient_views(optimizer);
     layout_ = optimizer.impl()->layout_version();
-    const auto now = gradient_views();
     return !std::ranges::equal(now, targets, [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
-  }
-
-  /** The views of the optimizer's gradient buffers, by the index of the parameter. */
-  std::vector<at::Tensor> gradient_views() const {
-    std::vector<at::Tensor> views(optimizer.parameters().size());
-    for (const auto& chunk : optimizer.impl()->chunks()) {
-      if (!chunk.grads.defined()) continue;
-      for (std::size_t i = 0; i < chunk.slots.size(); ++i) {
-        views[static_cast<std::size_t>(chunk.slots[i].index)] = chunk.grads.views()[i];
-      }
-    }
-    return views;
   }
 
   at::Tensor run_eagerly(const Batch& batch) {
@@ -79,8 +70,8 @@ struct CompiledStep::Impl {
     optimizer.zero_grad();
     const at::Tensor loss = checked(function(batch));
     loss.backward();
-    if (clip == Clip::norm) optim::clip_grad_norm_(optimizer, clip_value);
-    if (clip == Clip::value) optim::clip_grad_value_(optimizer, clip_value);
+    if (options.clip_grad_norm) optim::clip_grad_norm_(optimizer, *options.clip_grad_norm);
+    if (options.clip_grad_value) optim::clip_grad_value_(optimizer, *options.clip_grad_value);
     optimizer.step();
     return loss.detach();
   }
@@ -104,21 +95,16 @@ struct CompiledStep::Impl {
 
   compile::Surroundings surroundings() const {
     compile::Surroundings around;
-    const auto parameters = optimizer.parameters();
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      around.parameters.push_back({"parameter " + std::to_string(i), parameters[i]});
-    }
+    around.add(optimizer);
     if (model != nullptr) around.add(*model);
     return around;
   }
 
-  compile::CaptureRequest request(const compile::Surroundings&) {
-    optimizer.bind_gradients();
-    optimizer.zero_grad();
+  compile::CaptureRequest request() {
     compile::CaptureRequest request;
     request.function = [this](const Batch& batch, compile::StepResults&) { return checked(function(batch)); };
     request.follows_modes = model != nullptr;
-    targets = gradient_views();
+    targets = compile::gradient_views(optimizer);
     layout_ = optimizer.impl()->layout_version();
     request.targets.views = targets;
     return request;
@@ -128,8 +114,6 @@ struct CompiledStep::Impl {
   optim::Optimizer optimizer;
   Function function;
   CompileStepOptions options;
-  Clip clip = Clip::none;
-  double clip_value = 0;
   compile::OptimizerStage stage;
   compile::StepPrograms programs;
   std::vector<at::Tensor> targets;  // where the programs write gradients

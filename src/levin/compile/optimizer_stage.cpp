@@ -6,23 +6,24 @@
 
 namespace levin::compile {
 
-bool OptimizerStage::flat(const std::vector<bool>& has_gradient) {
-  (void)has_gradient;
-  return false;
+void OptimizerStage::set_gradients(const std::vector<bool>& given) {
+  if (given_ == given) return;
+  given_ = given;
+  all_given_ = std::ranges::all_of(given_, [](bool one) { return one; });
 }
 
-void OptimizerStage::clip(Clip kind, double value, const std::vector<bool>& has_gradient) {
-  if (kind == Clip::none) return;
-  optimizer_.impl()->gradients_written(has_gradient);
-  if (kind == Clip::norm) {
-    optim::clip_grad_norm_(optimizer_, value);
+void OptimizerStage::clip() {
+  if (clipping_.kind == Clipping::Kind::none) return;
+  optimizer_.impl()->gradients_written(given_);
+  if (clipping_.kind == Clipping::Kind::norm) {
+    optim::clip_grad_norm_(optimizer_, clipping_.limit);
   } else {
-    optim::clip_grad_value_(optimizer_, value);
+    optim::clip_grad_value_(optimizer_, clipping_.limit);
   }
 }
 
-void OptimizerStage::update(const std::vector<bool>& has_gradient) {
-  optimizer_.impl()->gradients_written(has_gradient);
+void OptimizerStage::update() {
+  optimizer_.impl()->gradients_written(given_);
   optimizer_.step();
 }
 

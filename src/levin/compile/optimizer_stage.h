@@ -5,30 +5,38 @@
 #include <levin/optim/optimizer_impl.h>
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 namespace levin::compile {
 
-enum class Clip { none, norm, value };
+struct Clipping {
+  enum class Kind { none, norm, value };
+  Kind kind = Kind::none;
+  double limit = 0;
+};
 
 class OptimizerStage {
  public:
   OptimizerStage() = default;
-  explicit OptimizerStage(optim::Optimizer optimizer) : optimizer_(std::move(optimizer)) {}
+  OptimizerStage(optim::Optimizer optimizer, Clipping clipping)
+      : optimizer_(std::move(optimizer)), clipping_(clipping) {}
 
-  /** Clips what lies in the optimizer's gradient buffers, as torch.nn.utils.clip_grad_norm_ or clip_grad_value_. */
-  void clip(Clip kind, double value, const std::vector<bool>& has_gradient);
-  /** One step of the optimizer for the parameters that have a gradient, by their index through all groups. */
-  void update(const std::vector<bool>& has_gradient);
+  /** Which parameters, by their index through all groups, have a gradient in the optimizer's buffers. */
+  void set_gradients(const std::vector<bool>& given);
+  /** Clips them, as torch.nn.utils.clip_grad_norm_ or clip_grad_value_. */
+  void clip();
+  /** One step of the optimizer for the parameters that have a gradient. */
+  void update();
 
  private:
-  bool flat(const std::vector<bool>& has_gradient);
+  bool flat();
 
   optim::Optimizer optimizer_;
+  Clipping clipping_;
+  std::vector<bool> given_;
+  bool all_given_ = false;
   std::vector<optim::OptimizerImpl::FlatStep> steps_;
   std::uint64_t layout_ = ~std::uint64_t{0};
-  bool known_ = false;  // the optimizer's update has a kernel
 };
 
 }  // namespace levin::compile

@@ -2,6 +2,7 @@
 
 #include <levin/compile/debug.h>
 #include <levin/core/console.h>
+#include <levin/optim/optimizer_impl.h>
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/variable.h>
@@ -27,6 +28,23 @@ CaptureRequest whole(CaptureRequest request, const Surroundings& around) {
 }
 
 }  // namespace
+
+std::vector<at::Tensor> gradient_views(optim::Optimizer& optimizer) {
+  optimizer.bind_gradients();
+  std::vector<at::Tensor> views(optimizer.parameters().size());
+  for (const auto& chunk : optimizer.impl()->chunks()) {
+    for (std::size_t i = 0; i < chunk.slots.size(); ++i) {
+      views[static_cast<std::size_t>(chunk.slots[i].index)] = chunk.grads.views()[i];
+    }
+  }
+  return views;
+}
+
+void Surroundings::add(const optim::Optimizer& optimizer) {
+  for (const at::Tensor& parameter : optimizer.parameters()) {
+    parameters.push_back({"parameter " + std::to_string(parameters.size()), parameter});
+  }
+}
 
 void Surroundings::add(torch::nn::Module& module) {
   const auto known = [&](const at::Tensor& tensor) {
@@ -132,7 +150,9 @@ at::Tensor StepProgram::result(std::size_t index) {
     return at::from_blob(const_cast<std::byte*>(data), value.sizes, value.strides, at::TensorOptions(value.dtype)).clone();
   }
   auto& ring = handed_out_[index];
-  auto free = std::ranges::find_if(ring, [](const at::Tensor& tensor) { return tensor.use_count() == 1; });
+  // Others may hold the tensor itself or a view of its memory.
+  auto free = std::ranges::find_if(
+      ring, [](const at::Tensor& tensor) { return tensor.use_count() == 1 && tensor.storage().use_count() == 1; });
   if (free == ring.end()) {
     constexpr std::size_t kRing = 4;
     at::Tensor fresh = at::empty_strided(value.sizes, value.strides, at::TensorOptions(value.dtype));
@@ -173,7 +193,7 @@ bool StepPrograms::same_step(const StepProgram& program, const CaptureRequest& r
 
 StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
                                 const std::function<Surroundings()>& surroundings,
-                                const std::function<CaptureRequest(const Surroundings&)>& request) {
+                                const std::function<CaptureRequest()>& request) {
   if (!refusal_.empty()) return nullptr;
   for (std::size_t n = 0; n < programs_.size(); ++n) {
     const std::size_t i = (last_ + n) % programs_.size();
@@ -184,8 +204,8 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
     }
     last_ = i;
     if (checks_steps_ && std::has_single_bit(++programs_[i]->calls_)) {
-      const Surroundings around = surroundings();
-      if (!same_step(*programs_[i], whole(request(around), around), batch)) return nullptr;
+      CaptureRequest again = request();
+      if (!same_step(*programs_[i], whole(std::move(again), surroundings()), batch)) return nullptr;
     }
     return programs_[i].get();
   }
@@ -201,8 +221,9 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
       return nullptr;
     }
   }
+  CaptureRequest asked = request();  // first: it may move parameters
   const Surroundings around = surroundings();
-  const CaptureRequest asked = whole(request(around), around);
+  asked = whole(std::move(asked), around);
   for (const std::vector<Named>* list : {&asked.parameters, &asked.externals}) {
     for (const Named& named : *list) {
       if (!has_hooks(named.tensor)) continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/compile/capture.h>
+#include <levin/optim/optimizer.h>
 
 #include <torch/nn/module.h>
 
@@ -23,9 +24,14 @@ struct Surroundings {
   };
   std::vector<Module> modules;  ///< whose train and eval modes count
 
+  /** Adds the parameters that gradients are for. */
+  void add(const optim::Optimizer& optimizer);
   /** Adds a module's parameters that are not there yet, its buffers, its submodules. */
   void add(torch::nn::Module& module);
 };
+
+/** Binds the optimizer's gradients and returns the view for each of its parameters, in order. */
+std::vector<at::Tensor> gradient_views(optim::Optimizer& optimizer);
 
 /** One program and what it was captured for. */
 class StepProgram {
@@ -47,6 +53,8 @@ class StepProgram {
   /** The result as a number; only for scalars. */
   double scalar(std::size_t index) const;
   const Captured& captured() const { return captured_; }
+
+  std::shared_ptr<const void> attachment;  ///< what its owner wants to find again with the program
 
  private:
   struct Shape {
@@ -87,8 +95,10 @@ class StepPrograms {
    * only; the request comes without parameters and externals.
    */
   StepProgram* find(const Batch& batch, std::int64_t variant, const std::function<Surroundings()>& surroundings,
-                    const std::function<CaptureRequest(const Surroundings&)>& request);
+                    const std::function<CaptureRequest()>& request);
 
+  /** Runs eagerly from now on, with a warning that says why. */
+  void refuse(const std::string& reason);
   /** Forgets all programs, and what could not be captured. */
   void clear();
   bool any() const { return !programs_.empty(); }
@@ -98,7 +108,6 @@ class StepPrograms {
   std::string explain() const;
 
  private:
-  void refuse(const std::string& reason);
   /** Whether the step, recorded again, is the one that `program` was made of; refuses it if not. */
   bool same_step(const StepProgram& program, const CaptureRequest& request, const Batch& batch);
 

@@ -285,6 +285,7 @@ void OptimizerImpl::bind_chunk(Chunk& chunk) {
 }
 
 void OptimizerImpl::bind_gradients() {
+  follow_moved_parameters();
   if (bound_) return;
   bound_ = true;
   ++layout_version_;

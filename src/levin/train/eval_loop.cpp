@@ -2,6 +2,7 @@
 #include <levin/train/trainer_impl.h>
 
 #include <levin/core/interrupt.h>
+#include <levin/train/compiled_stages.h>
 
 #include <algorithm>
 
@@ -148,7 +149,9 @@ void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
       eval_batches(Stage::validate, val_loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
         progress.val_batch.increment_ready();
         progress.val_batch.increment_started();
-        model->validation_step(batch, batch_idx, dataloader_idx);
+        if (!compiled || !compiled->evaluate(Stage::validate, batch, batch_idx)) {
+          model->validation_step(batch, batch_idx, dataloader_idx);
+        }
         progress.val_batch.increment_processed();
         progress.val_batch.increment_completed();
       });
@@ -171,6 +174,7 @@ void Trainer::Impl::run_test(DataLoader& loader, std::span<const std::int64_t> b
   on_test_start();
   on_test_epoch_start();
   const bool complete = eval_batches(Stage::test, loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
+    if (compiled && compiled->evaluate(Stage::test, batch, batch_idx)) return;
     model->test_step(batch, batch_idx, dataloader_idx);
   });
   if (!complete) return test_log.clear();
@@ -189,7 +193,10 @@ std::vector<Batch> Trainer::Impl::run_predict(DataLoader& loader, std::span<cons
   on_predict_start();
   on_predict_epoch_start();
   const bool complete = eval_batches(Stage::predict, loader, batches, [&](const Batch& batch, std::int64_t batch_idx) {
-    Batch prediction = model->predict_step(batch, batch_idx, dataloader_idx);
+    Batch prediction;
+    if (!compiled || !compiled->predict(batch, batch_idx, prediction)) {
+      prediction = model->predict_step(batch, batch_idx, dataloader_idx);
+    }
     if (keep) predictions.push_back(prediction.to(torch::kCPU));
   });
   if (!complete) return {};

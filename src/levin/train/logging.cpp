@@ -1,6 +1,7 @@
 // Logging: from a module's `log` to the loggers, and back to whoever asks for a metric.
 #include <levin/core/console.h>
 #include <levin/core/error.h>
+#include <levin/train/compiled_stages.h>
 #include <levin/train/trainer_impl.h>
 
 #include <algorithm>
@@ -23,6 +24,7 @@ void Module::log(std::string_view name, const torch::Tensor& value, const LogOpt
   if (!trainer_) return warn_no_trainer(name);
   Trainer::Impl& run = *trainer_->impl_;
   if (run.options.barebones) return warn_barebones(name);
+  if (run.compiled && run.compiled->capturing()) return run.compiled->log(name, value, options);
   run.active_log->log(name, value, options, run.context);
 }
 
@@ -30,6 +32,7 @@ void Module::log(std::string_view name, double value, const LogOptions& options)
   if (!trainer_) return warn_no_trainer(name);
   Trainer::Impl& run = *trainer_->impl_;
   if (run.options.barebones) return warn_barebones(name);
+  if (run.compiled && run.compiled->capturing()) return run.compiled->log(name, value, options);
   run.active_log->log(name, value, options, run.context);
 }
 
@@ -46,6 +49,7 @@ void Module::log(std::string_view name, const metrics::Metric& metric, const Log
   }
   Trainer::Impl& run = *trainer_->impl_;
   if (run.options.barebones) return warn_barebones(name);
+  if (run.compiled && run.compiled->capturing()) return run.compiled->log(name, metric, options);
   run.active_log->log(name, metric, options, run.context);
 }
 

@@ -46,7 +46,14 @@ void SumMetricImpl::add(const at::Tensor& sum, std::int64_t count) {
   count_ += count;
   batch_sum_ = detached;
   batch_count_ = count;
+  ++updates_;
 }
+
+MetricImpl::BatchState SumMetricImpl::batch_state() const {
+  return {.tensors = {batch_sum_}, .counts = {batch_count_}, .updates = updates_};
+}
+
+void SumMetricImpl::add_batch(const BatchState& batch) { add(batch.tensors.at(0), batch.counts.at(0)); }
 
 at::Tensor SumMetricImpl::value(const at::Tensor& sum, std::int64_t count) const {
   if (count == 0) return not_a_number();
@@ -111,9 +118,20 @@ void R2ScoreImpl::update(const at::Tensor& preds, const at::Tensor& target) {
   const at::Tensor y = target.detach().to(torch::kDouble), residual = preds.detach().to(torch::kDouble) - y;
   const at::Tensor sums = torch::stack(
       {torch::full_like(y.sum(), static_cast<double>(y.numel())), y.sum(), y.square().sum(), residual.square().sum()});
+  add(sums);
+}
+
+void R2ScoreImpl::add(const at::Tensor& sums) {
   sums_ = sums_.defined() ? sums_ + sums : sums;
   batch_sums_ = sums;
+  ++updates_;
 }
+
+MetricImpl::BatchState R2ScoreImpl::batch_state() const {
+  return {.tensors = {batch_sums_}, .counts = {}, .updates = updates_};
+}
+
+void R2ScoreImpl::add_batch(const BatchState& batch) { add(batch.tensors.at(0)); }
 
 at::Tensor R2ScoreImpl::compute() const { return r2(sums_); }
 at::Tensor R2ScoreImpl::batch_value() const { return r2(batch_sums_); }

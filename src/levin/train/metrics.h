@@ -21,6 +21,18 @@ class LEVIN_API MetricImpl {
   virtual at::Tensor compute() const = 0;
   /** The metric over the last update alone, for step values; undefined where a metric has no such thing. */
   virtual at::Tensor batch_value() const { return {}; }
+  /**
+   * What the last update added, for a compiled step: its tensors are computed by the program, and `add_batch` is called
+   * with them at each step in the place of update. `updates` counts the updates so far. Empty tensors: this metric
+   * cannot be compiled.
+   */
+  struct BatchState {
+    std::vector<at::Tensor> tensors;
+    std::vector<std::int64_t> counts;
+    std::int64_t updates = 0;
+  };
+  virtual BatchState batch_state() const { return {}; }
+  virtual void add_batch(const BatchState& /*batch*/) {}
   virtual void reset() = 0;
   /** The tensors that make up the state, for checkpoints; `load_state` takes what `state` returned. */
   virtual std::vector<at::Tensor> state() const = 0;
@@ -47,6 +59,8 @@ class LEVIN_API SumMetricImpl : public MetricImpl {
  public:
   at::Tensor compute() const override;
   at::Tensor batch_value() const override;
+  BatchState batch_state() const override;
+  void add_batch(const BatchState& batch) override;
   void reset() override;
   std::vector<at::Tensor> state() const override;
   void load_state(const std::vector<at::Tensor>& state) override;
@@ -61,7 +75,7 @@ class LEVIN_API SumMetricImpl : public MetricImpl {
   at::Tensor value(const at::Tensor& sum, std::int64_t count) const;
 
   at::Tensor sum_, batch_sum_;
-  std::int64_t count_ = 0, batch_count_ = 0;
+  std::int64_t count_ = 0, batch_count_ = 0, updates_ = 0;
 };
 
 struct AccuracyOptions {
@@ -107,11 +121,16 @@ class LEVIN_API R2ScoreImpl : public MetricImpl {
   void update(const at::Tensor& preds, const at::Tensor& target);
   at::Tensor compute() const override;
   at::Tensor batch_value() const override;
+  BatchState batch_state() const override;
+  void add_batch(const BatchState& batch) override;
   void reset() override;
   std::vector<at::Tensor> state() const override;
   void load_state(const std::vector<at::Tensor>& state) override;
 
  private:
+  void add(const at::Tensor& sums);
+
+  std::int64_t updates_ = 0;
   at::Tensor sums_, batch_sums_;  // [4]: count, sum of y, sum of y^2, sum of squared residuals
 };
 

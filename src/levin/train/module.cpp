@@ -1,6 +1,7 @@
 #include <levin/train/module.h>
 
 #include <levin/core/error.h>
+#include <levin/train/compiled_stages.h>
 #include <levin/train/trainer_impl.h>
 
 namespace levin {
@@ -45,7 +46,12 @@ void Module::save_hyperparameters(const Map& hparams) {
 }
 
 Trainer& Module::trainer() const {
-  if (trainer_) return *trainer_;
+  if (trainer_) {
+    if (const auto& compiled = trainer_->impl_->compiled; compiled && compiled->capturing()) {
+      compiled->refuse_trainer();
+    }
+    return *trainer_;
+  }
   throw Error({.what = "the module is not in a Trainer's run",
                .value = {},
                .where = {},

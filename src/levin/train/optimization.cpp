@@ -2,7 +2,9 @@
 #include <levin/train/trainer_impl.h>
 
 #include <levin/core/error.h>
+#include <levin/compile/optimizer_stage.h>
 #include <levin/optim/clip_grad.h>
+#include <levin/train/compiled_stages.h>
 
 #include <algorithm>
 
@@ -42,6 +44,7 @@ void Trainer::Impl::train_batch(const Batch& batch, std::int64_t batch_idx) {
 }
 
 void Trainer::Impl::optimize(std::int64_t index, const Batch& batch, std::int64_t batch_idx, const Window& window) {
+  if (compiled && compiled->train(index, batch, batch_idx, window)) return;
   if (!window.last) return compute_gradients(index, batch, batch_idx, window);
   if (!model_hooks.has(Hook::optimizer_step)) {
     compute_gradients(index, batch, batch_idx, window);
@@ -81,7 +84,11 @@ void Trainer::Impl::compute_gradients(std::int64_t index, const Batch& batch, st
                  .hint = "compute it from the model's output without detach(), and leave some parameter unfrozen"});
   }
   backward(loss);
-  // A loader of unknown length ended within the window: only now is its real size known.
+  correct_short_window(index, batch_idx, window);
+}
+
+// A loader of unknown length ended within the window: only now is its real size known.
+void Trainer::Impl::correct_short_window(std::int64_t index, std::int64_t batch_idx, const Window& window) {
   const std::int64_t held = batch_idx + 1 - window.begin;
   if (window.last && held < window.size && !options.lightning_compat) {
     const double factor = static_cast<double>(window.size) / static_cast<double>(held);
@@ -134,7 +141,7 @@ void Trainer::Impl::backward(const torch::Tensor& unscaled) {
   on_after_backward();
 }
 
-void Trainer::Impl::update_parameters(std::int64_t index) {
+void Trainer::Impl::update_parameters(std::int64_t index, compile::OptimizerStage* flat) {
   optim::Optimizer& optimizer = optimizers.optimizer(index);
   const bool automatic = model->automatic_optimization();
   // As in Lightning, a scaler has nothing to do where the window's last batch had no loss: the step is left out.
@@ -145,6 +152,8 @@ void Trainer::Impl::update_parameters(std::int64_t index) {
   if (automatic && model_hooks.has(Hook::configure_gradient_clipping)) {
     context = Hook::configure_gradient_clipping;
     model->configure_gradient_clipping(optimizer, options.gradient_clip_val, options.gradient_clip_algorithm);
+  } else if (automatic && options.gradient_clip_val && flat) {
+    flat->clip();
   } else if (automatic && options.gradient_clip_val) {
     clip_gradients(optimizer, *options.gradient_clip_val, options.gradient_clip_algorithm);
   }
@@ -153,7 +162,11 @@ void Trainer::Impl::update_parameters(std::int64_t index) {
   steps.increment_ready();
   if (steps_scaled) {
     const ProfiledAction action(profiler(), Hook::optimizer_step);
-    options.precision.step(optimizer);
+    if (flat) {
+      flat->update();
+    } else {
+      options.precision.step(optimizer);
+    }
   }
   steps.increment_completed();
 }

@@ -11,6 +11,7 @@
 #include <levin/train/loggers/csv_logger.h>
 #include <levin/train/slurm.h>
 #include <levin/train/summary.h>
+#include <levin/train/compiled_stages.h>
 #include <levin/train/trainer_impl.h>
 
 #include <ATen/Context.h>
@@ -309,6 +310,7 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
                  "leave it out, and use clip_gradients() in training_step");
   }
 
+  if (options.compile.on()) compiled = std::make_unique<CompiledStages>(*this);
   on_fit_start();
   for (const Logger& logger : loggers) logger->log_hyperparams(model->hparams());
   if (*options.enable_model_summary) console::info(summarize(*model));

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +18,10 @@
 #include <vector>
 
 namespace levin {
+
+namespace compile {
+class OptimizerStage;
+}
 
 /** Keeps the train/eval flag of every submodule of a tree and puts them back on destruction. */
 class ModeGuard {
@@ -40,12 +45,15 @@ enum class Tail {
 
 enum class LoaderKind { train, val, test, predict };
 
+class CompiledStages;
+
 struct Loaders {
   DataLoader train = {}, val = {}, test = {}, predict = {};
 };
 
 struct Trainer::Impl {
   Impl(Trainer& trainer, TrainerOptions trainer_options);
+  ~Impl();
 
   Trainer& self;
   TrainerOptions options;
@@ -96,6 +104,8 @@ struct Trainer::Impl {
   MetricLog* active_log = nullptr;  // of the stage under way
   MetricLog* recent_log = nullptr;  // of the epoch that ended last
   Hook context = Hook::none;        // who calls `log` now
+
+  std::unique_ptr<CompiledStages> compiled;  // null: steps run eagerly
 
   // --- entry points (trainer.cpp) ---
   void run(ModuleRef ref, Stage stage, const DataModuleRef* data_ref, const std::function<void()>& body);
@@ -154,7 +164,8 @@ struct Trainer::Impl {
   bool accumulating() const;
   void forget_gradients();
   void backward(const torch::Tensor& loss);
-  void update_parameters(std::int64_t index);
+  void update_parameters(std::int64_t index, compile::OptimizerStage* flat = nullptr);
+  void correct_short_window(std::int64_t index, std::int64_t batch_idx, const Window& window);
   void clip_gradients(optim::Optimizer& optimizer, double value, ClipAlgorithm algorithm);
   void toggle(std::int64_t index);
   void untoggle();

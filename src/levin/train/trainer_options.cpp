@@ -94,6 +94,7 @@ void read(ClipAlgorithm& option, const std::string& text, const std::string& whe
   }
   option = text == "norm" ? ClipAlgorithm::norm : ClipAlgorithm::value;
 }
+void read(Compile& option, const std::string& text, const std::string& where) { option = read_bool(text, where); }
 void read(Precision& option, const std::string& text, const std::string&) { option = Precision(text); }
 void read(std::chrono::milliseconds& option, const std::string& text, const std::string&) {
   option = parse_duration(text);
@@ -165,6 +166,7 @@ const std::vector<Variable>& variables() {
     LEVIN_OPTION(reload_dataloaders_every_n_epochs)
     LEVIN_OPTION(default_root_dir)
     LEVIN_OPTION(lightning_compat)
+    LEVIN_OPTION(compile)
     LEVIN_OPTION(handle_signals)
 #undef LEVIN_OPTION
     out.push_back({"LEVIN_TRAINER_LOGGER", [](TrainerOptions& options, const std::string& text) {

@@ -1,6 +1,7 @@
 // The options of a Trainer.
 #pragma once
 
+#include <levin/compile/options.h>
 #include <levin/core/export.h>
 #include <levin/train/callbacks/callback.h>
 #include <levin/train/limits.h>
@@ -33,6 +34,20 @@ class Deterministic {
 
  private:
   bool on_ = false, warn_only_ = false;
+};
+
+/** Whether and how a Trainer compiles its steps: `true`, or CompileOptions. */
+class Compile {
+ public:
+  constexpr Compile(bool on) : on_(on) {}
+  constexpr Compile(CompileOptions options) : on_(true), options_(options) {}
+  constexpr bool on() const { return on_; }
+  constexpr const CompileOptions& options() const { return options_; }
+  friend constexpr bool operator==(const Compile& a, const Compile& b) { return a.on_ == b.on_; }
+
+ private:
+  bool on_;
+  CompileOptions options_ = {};
 };
 
 /**
@@ -86,6 +101,11 @@ struct TrainerOptions {
    * accumulate_grad_batches even when it is shorter, and plateau schedulers step after the epoch's checkpoint.
    */
   bool lightning_compat = false;
+  /**
+   * Captures each stage's step at its first batch and runs it as a native program from then on (see CompiledStep for
+   * what that means for the step's own code). Steps that cannot be captured run eagerly, with one warning.
+   */
+  Compile compile = false;
   /**
    * A first SIGINT or SIGTERM during a run ends it after the running batch, with a checkpoint (interrupted.ckpt); then
    * the signal takes its usual effect, so the exit status is right. In a SLURM batch job SIGUSR1 saves a checkpoint in
