@@ -239,7 +239,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
         captured.program->set_input(i, inputs[i].const_data_ptr());
       }
     }
-    captured.program->run();
+    captured.program->run_with_captured_draws();
     const auto compare = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen) {
       const double apart = difference(expected, seen);
       if (apart <= options.tolerance) return;

@@ -80,6 +80,7 @@ struct Node {
   std::vector<std::size_t> writes_arguments;  ///< arguments whose memory it changes
   bool overwrites = false;                    ///< what it writes it does not read
   bool random = false;                        ///< draws from the generator: is never dropped or moved past another
+  at::Tensor draw;                            ///< of a random node: what it drew when it was captured
   bool dead = false;
 
   ValueId in(std::size_t argument) const { return arguments[argument].values.at(0); }

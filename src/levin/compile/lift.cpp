@@ -179,6 +179,7 @@ class Lift {
     node.op = name;
     node.handle = record.op;
     node.random = record.op.hasTag(at::Tag::nondeterministic_seeded);
+    node.draw = record.draw;
     for (const Tape::Argument& argument : record.arguments) {
       Argument own;
       own.constant = argument.constant;

@@ -161,6 +161,7 @@ class Lowering {
   void add_boxed(const Node& node) {
     auto boxed = std::make_shared<BoxedCall>();
     boxed->op = node.handle;
+    boxed->draw = node.draw;
     Code::Step step{.name = node.op, .run = nullptr, .spec = nullptr, .first_operand = code_->places.size(),
                     .operands = 0, .boxed = nullptr, .last_uses = {}};
     const auto add_operand = [&](ValueId value) {

@@ -73,6 +73,7 @@ struct BoxedState {
         }
       }
       boxed.op->callBoxed(&stack);
+      if (program->captured_draws_ && boxed.draw.defined()) stack.front().toTensor().copy_(boxed.draw);
       take_results(boxed);
       stack.clear();
     }
@@ -177,6 +178,12 @@ void Program::run() {
   // Some kernels look whether gradients are wanted, and keep for backward what the recorded ones kept.
   const at::AutoGradMode grad_mode(true);
   run_all();
+}
+
+void Program::run_with_captured_draws() {
+  captured_draws_ = true;
+  run();
+  captured_draws_ = false;
 }
 
 std::size_t Program::memory_bytes() const {

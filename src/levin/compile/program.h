@@ -52,6 +52,7 @@ struct BoxedCall {
   std::vector<Value> values;          ///< what each operand of the instruction is
   std::vector<BufferId> results;      ///< the buffer that each returned tensor becomes, or kNone
   std::vector<std::int64_t> offsets;  ///< where in it the tensor begins, bytes
+  at::Tensor draw;                    ///< of a random operator: what it drew when it was captured
 };
 
 /** What all copies of a program share. Immutable. */
@@ -94,6 +95,8 @@ class Program {
   }
   /** Runs all instructions; under no-grad dispatch where there are boxed calls. */
   void run();
+  /** As run(), with the random numbers of the capture. */
+  void run_with_captured_draws();
 
   const Code& code() const { return *code_; }
   /** The address of a result after run(). */
@@ -120,6 +123,7 @@ class Program {
   std::vector<Input> inputs_;
   std::vector<std::byte*> externals_;
   std::vector<std::unique_ptr<struct BoxedState>> boxed_states_;
+  bool captured_draws_ = false;
   std::vector<at::Tensor> boxed_;                          // tensors that boxed calls returned
   std::vector<std::vector<std::size_t>> boxed_operands_;   // addresses to set when one returns
 };

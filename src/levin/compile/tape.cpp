@@ -4,9 +4,10 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/List.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/clone.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/hash.h>
-#include <ATen/ops/clone.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -190,6 +191,10 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
       }
     }
     call.results.push_back(std::move(numbers));
+  }
+  if (op.hasTag(at::Tag::nondeterministic_seeded) && !schema.returns().empty() && stack->back().isTensor()) {
+    const at::NoGradGuard no_grad;
+    call.draw = (*stack)[stack->size() - schema.returns().size()].toTensor().clone();
   }
   keep_made(tape, call);
   tape.records.push_back(std::move(call));

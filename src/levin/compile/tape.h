@@ -41,6 +41,7 @@ struct Tape {
     c10::OperatorHandle op;
     std::vector<Argument> arguments;        ///< in the order of the schema
     std::vector<std::vector<int>> results;  ///< a list for each return: one number, or one an element
+    at::Tensor draw;                        ///< of a random operator: a copy of what it drew
   };
 
   std::vector<Record> records;

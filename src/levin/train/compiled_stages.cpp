@@ -188,6 +188,7 @@ bool CompiledStages::train(std::int64_t index, const Batch& given, std::int64_t 
     request.targets = {.views = compile::gradient_views(optimizer), .accumulate = accumulate};
     return request;
   };
+  captured_.reset();
   compile::StepProgram* program = entry.programs.find(
       batch, window.size, [&] { return surroundings(&optimizer); }, request);
   if (program == nullptr) {
@@ -235,6 +236,7 @@ bool CompiledStages::evaluate(Stage stage, const Batch& given, std::int64_t batc
   const c10::InferenceMode off(false);
   const at::NoGradGuard no_grad;
   const Batch batch = compile::dense(given);
+  captured_.reset();
   compile::StepProgram* program = entry.programs.find(batch, 0, [&] { return surroundings(nullptr); }, [&] {
     compile::CaptureRequest request;
     request.gradients = false;
@@ -262,6 +264,7 @@ bool CompiledStages::predict(const Batch& given, std::int64_t batch_idx, Batch& 
   const c10::InferenceMode off(false);
   const at::NoGradGuard no_grad;
   const Batch batch = compile::dense(given);
+  captured_.reset();
   compile::StepProgram* program = entry.programs.find(batch, 0, [&] { return surroundings(nullptr); }, [&] {
     compile::CaptureRequest request;
     request.gradients = false;

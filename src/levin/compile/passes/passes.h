@@ -29,6 +29,15 @@ void fold_constants(Graph& graph);
 void drop_dead(Graph& graph);
 /** Drops copies of temporaries that nobody changes afterwards. */
 void elide_copies(Graph& graph);
+/** Makes levin::gemm of matrix products (matmul.h). */
+void recognise_matmul(Graph& graph);
+/** Moves relu and its derivative into the product before it. */
+void fuse_epilogues(Graph& graph);
+/** Makes one node of a loss and its gradient (losses.h). */
+void fuse_losses(Graph& graph);
+/** Makes levin::pointwise of element-wise operators, and groups of them (pointwise.h). */
+void recognise_pointwise(Graph& graph);
+void fuse_pointwise(Graph& graph);
 /** Writes gradients where the optimizer reads them; a native kernel writes there directly. */
 void place_gradients(Graph& graph, const GradientTargets& targets);
 
