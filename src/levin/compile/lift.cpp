@@ -123,6 +123,7 @@ class Lift {
     if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
       add_external(tensor.clone(), "");
       buffer_of_[storage_of(tensor)] = static_cast<BufferId>(graph_.buffers.size()) - 1;
+      if (!tensor.is_complex()) graph_.buffers.back().uniform = tensor.item().toDouble();
       return;
     }
     throw NotCapturable(name + " reads a tensor " + describe(tensor) +

@@ -194,6 +194,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
   }
   if (op.hasTag(at::Tag::nondeterministic_seeded) && !schema.returns().empty() && stack->back().isTensor()) {
     const at::NoGradGuard no_grad;
+    const c10::impl::ExcludeDispatchKeyGuard off(kRecorder);
     call.draw = (*stack)[stack->size() - schema.returns().size()].toTensor().clone();
   }
   keep_made(tape, call);

@@ -2,6 +2,10 @@
 
 namespace levin::compile::lowering {
 
-std::vector<std::span<const Rule>> families() { return {}; }
+std::vector<std::span<const Rule>> families() { return {matmul(), pointwise(), losses(), reductions(), copies()}; }
+
+bool is_plain(const Graph& graph, ValueId value) {
+  return value != kNone && graph.at(value).dtype == at::kFloat && graph.at(value).contiguous();
+}
 
 }  // namespace levin::compile::lowering

@@ -8,6 +8,16 @@
 
 namespace levin::compile::lowering {
 
+std::span<const Rule> copies();
+std::span<const Rule> losses();
+std::span<const Rule> matmul();
+std::span<const Rule> pointwise();
+std::span<const Rule> reductions();
+
+/** All of them. */
 std::vector<std::span<const Rule>> families();
+
+/** A float32 value, row-major without gaps. */
+bool is_plain(const Graph& graph, ValueId value);
 
 }  // namespace levin::compile::lowering

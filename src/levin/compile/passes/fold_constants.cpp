@@ -82,6 +82,7 @@ void fold_constants(Graph& graph) {
     if (static_cast<std::int64_t>(result.storage().nbytes()) != buffer.bytes) continue;
     buffer.kind = Buffer::Kind::external;
     buffer.tensor = result;
+    if (result.numel() == 1 && !result.is_complex()) buffer.uniform = result.item().toDouble();
     graph.names[{graph.at(results[0]).buffer, 0}] = "constant";
     constant[static_cast<std::size_t>(graph.at(results[0]).buffer)] = true;
     node.dead = true;

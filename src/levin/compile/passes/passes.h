@@ -38,7 +38,7 @@ void fuse_losses(Graph& graph);
 /** Makes levin::pointwise of element-wise operators, and groups of them (pointwise.h). */
 void recognise_pointwise(Graph& graph);
 void fuse_pointwise(Graph& graph);
-/** Writes gradients where the optimizer reads them; a native kernel writes there directly. */
-void place_gradients(Graph& graph, const GradientTargets& targets);
+/** Writes gradients where the optimizer reads them; where kernels are `native` they write there directly. */
+void place_gradients(Graph& graph, const GradientTargets& targets, bool native);
 
 }  // namespace levin::compile

@@ -5,7 +5,7 @@
 
 namespace levin::compile {
 
-void place_gradients(Graph& graph, const GradientTargets& targets) {
+void place_gradients(Graph& graph, const GradientTargets& targets, bool native) {
   std::map<const void*, BufferId> buffers;  // of the targets' storages
   const auto target_value = [&](const at::Tensor& view) {
     const void* storage = view.storage().unsafeGetStorageImpl();
@@ -36,7 +36,7 @@ void place_gradients(Graph& graph, const GradientTargets& targets) {
     for (const Output& other : graph.outputs) {
       if (other.value != kNone && graph.at(other.value).buffer == value.buffer) ++holders;
     }
-    const bool whole = producer != kNone && holders == 1 && !targets.accumulate && value.offset == 0 &&
+    const bool whole = native && producer != kNone && holders == 1 && !targets.accumulate && value.offset == 0 &&
                        value.sizes == target.sizes && value.strides == target.strides && value.dtype == target.dtype &&
                        value.bytes() == graph.buffer_of(output.value).bytes;
     if (whole && !lower_natively(graph, graph.nodes[static_cast<std::size_t>(producer)]).empty()) {

@@ -13,9 +13,14 @@ void run_passes(Graph& graph, const GradientTargets& targets, bool optimize, con
   run("fold constants", fold_constants);
   run("elide copies", elide_copies);
   if (optimize) {
+    run("recognise matmul", recognise_matmul);
+    run("fuse epilogues", fuse_epilogues);
+    run("fuse losses", fuse_losses);
+    run("recognise pointwise", recognise_pointwise);
+    run("fuse pointwise", fuse_pointwise);
     run("drop dead again", drop_dead);
   }
-  run("place gradients", [&](Graph& g) { place_gradients(g, targets); });
+  run("place gradients", [&](Graph& g) { place_gradients(g, targets, optimize); });
 }
 
 }  // namespace levin::compile
