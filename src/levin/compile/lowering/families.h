@@ -13,6 +13,7 @@ std::span<const Rule> losses();
 std::span<const Rule> matmul();
 std::span<const Rule> pointwise();
 std::span<const Rule> reductions();
+std::span<const Rule> small_mlp();
 
 /** All of them. */
 std::vector<std::span<const Rule>> families();

@@ -35,6 +35,8 @@ void recognise_matmul(Graph& graph);
 void fuse_epilogues(Graph& graph);
 /** Makes one node of a loss and its gradient (losses.h). */
 void fuse_losses(Graph& graph);
+/** Makes one node each way of a small network with one hidden layer (small_mlp.h). */
+void fuse_small_mlp(Graph& graph);
 /** Makes levin::pointwise of element-wise operators, and groups of them (pointwise.h). */
 void recognise_pointwise(Graph& graph);
 void fuse_pointwise(Graph& graph);

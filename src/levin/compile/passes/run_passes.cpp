@@ -16,6 +16,7 @@ void run_passes(Graph& graph, const GradientTargets& targets, bool optimize, con
     run("recognise matmul", recognise_matmul);
     run("fuse epilogues", fuse_epilogues);
     run("fuse losses", fuse_losses);
+    run("fuse small networks", fuse_small_mlp);
     run("recognise pointwise", recognise_pointwise);
     run("fuse pointwise", fuse_pointwise);
     run("drop dead again", drop_dead);
