@@ -172,6 +172,14 @@ TEST_F(Docs, Logging) {
   EXPECT_GT(trainer.metric("grad_norm"), 0);
 }
 
+TEST_F(Docs, CompiledTraining) {
+  auto [train, val] = loaders();
+  Classifier model;
+  levin::Trainer trainer({.max_epochs = 10, .compile = true});
+  trainer.fit(model, train, val);
+  EXPECT_GT(trainer.metric("val_acc"), 0.85);
+}
+
 TEST_F(Docs, PlainLoop) {
   auto [train, val] = loaders();
   torch::nn::Sequential model(torch::nn::Linear(64, 32), torch::nn::ReLU(), torch::nn::Linear(32, 10));

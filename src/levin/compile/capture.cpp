@@ -31,6 +31,12 @@ class Snapshot {
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
+  /** Whether the generator was seeded meanwhile. */
+  bool seeded() {
+    const std::lock_guard lock(generator_.mutex());
+    return generator_.current_seed() != seed_;
+  }
+
   void restore() {
     const at::NoGradGuard no_grad;
     for (const auto& [tensor, copy] : kept_) tensor.detach().copy_(copy);
@@ -44,11 +50,13 @@ class Snapshot {
   }
   at::Tensor state() {
     const std::lock_guard lock(generator_.mutex());
+    seed_ = generator_.current_seed();
     return generator_.get_state();
   }
 
   at::Generator generator_;
   at::Tensor random_;
+  std::uint64_t seed_ = 0;
   std::vector<std::pair<at::Tensor, at::Tensor>> kept_;
 };
 
@@ -196,6 +204,9 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   Tape tape;
   StepResults results(&tape);
   Eager eager = record(request, batch, tape, results);
+  if (snapshot.seeded()) {
+    throw NotCapturable("the random generator is seeded within the step (torch::manual_seed); seed it outside");
+  }
 
   std::vector<Result> outputs;
   Captured captured;

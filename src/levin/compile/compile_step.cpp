@@ -46,7 +46,7 @@ struct CompiledStep::Impl {
       copy = compile::dense(given);
       batch = &copy;
     }
-    if (gradients_moved()) programs.clear();
+    if (programs.any() && gradients.moved(optimizer)) programs.clear();
     compile::StepProgram* program = programs.find(
         *batch, 0, [this] { return surroundings(); }, [this] { return request(); });
     if (program == nullptr) return run_eagerly(given);
@@ -55,14 +55,6 @@ struct CompiledStep::Impl {
     stage.clip();
     stage.update();
     return program->result(0);
-  }
-
-  // Whether the optimizer's gradients lie elsewhere than the programs write them: it was given a group, or unbound.
-  bool gradients_moved() {
-    if (!programs.any() || optimizer.impl()->layout_version() == layout_) return false;
-    const auto now = compile::gradient_views(optimizer);
-    layout_ = optimizer.impl()->layout_version();
-    return !std::ranges::equal(now, targets, [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
   }
 
   at::Tensor run_eagerly(const Batch& batch) {
@@ -104,9 +96,8 @@ struct CompiledStep::Impl {
     compile::CaptureRequest request;
     request.function = [this](const Batch& batch, compile::StepResults&) { return checked(function(batch)); };
     request.follows_modes = model != nullptr;
-    targets = compile::gradient_views(optimizer);
-    layout_ = optimizer.impl()->layout_version();
-    request.targets.views = targets;
+    request.targets.views = gradients.bind(optimizer);
+    stage.forget();
     return request;
   }
 
@@ -116,8 +107,7 @@ struct CompiledStep::Impl {
   CompileStepOptions options;
   compile::OptimizerStage stage;
   compile::StepPrograms programs;
-  std::vector<at::Tensor> targets;  // where the programs write gradients
-  std::uint64_t layout_ = 0;        // of the optimizer, when they were made
+  compile::BoundGradients gradients;
 };
 
 at::Tensor CompiledStep::operator()(const Batch& batch) { return impl_->run(batch); }

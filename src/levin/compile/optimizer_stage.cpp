@@ -3,6 +3,8 @@
 #include <levin/compile/kernels/optimizer.h>
 #include <levin/optim/clip_grad.h>
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -47,8 +49,16 @@ bool has_states(const Step& step) {
 void OptimizerStage::set_gradients(const std::vector<bool>& given) {
   if (given_ == given) return;
   given_ = given;
+  // Programs write what they compute; what is left of others must not look like a gradient.
+  const at::NoGradGuard no_grad;
+  for (const auto& chunk : optimizer_.impl()->chunks()) {
+    if (!chunk.grads.defined()) continue;
+    for (std::size_t i = 0; i < chunk.slots.size(); ++i) {
+      if (!given_[static_cast<std::size_t>(chunk.slots[i].index)]) chunk.grads.views()[i].zero_();
+    }
+  }
   all_given_ = std::ranges::all_of(given_, [](bool one) { return one; });
-  layout_ = ~std::uint64_t{0};
+  forget();
 }
 
 // The optimizer's own memory in one piece, with every parameter due: kernels may run over the whole of it.

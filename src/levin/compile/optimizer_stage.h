@@ -23,6 +23,8 @@ class OptimizerStage {
 
   /** Which parameters, by their index through all groups, have a gradient in the optimizer's buffers. */
   void set_gradients(const std::vector<bool>& given);
+  /** Looks anew where the optimizer's memory lies: parameters may have moved. */
+  void forget() { layout_ = ~std::uint64_t{0}; }
   /** Clips them, as torch.nn.utils.clip_grad_norm_ or clip_grad_value_. */
   void clip();
   /** One step of the optimizer for the parameters that have a gradient. */

@@ -29,15 +29,23 @@ CaptureRequest whole(CaptureRequest request, const Surroundings& around) {
 
 }  // namespace
 
-std::vector<at::Tensor> gradient_views(optim::Optimizer& optimizer) {
+const std::vector<at::Tensor>& BoundGradients::bind(optim::Optimizer& optimizer) {
   optimizer.bind_gradients();
-  std::vector<at::Tensor> views(optimizer.parameters().size());
+  views_.assign(optimizer.parameters().size(), at::Tensor());
   for (const auto& chunk : optimizer.impl()->chunks()) {
     for (std::size_t i = 0; i < chunk.slots.size(); ++i) {
-      views[static_cast<std::size_t>(chunk.slots[i].index)] = chunk.grads.views()[i];
+      views_[static_cast<std::size_t>(chunk.slots[i].index)] = chunk.grads.views()[i];
     }
   }
-  return views;
+  layout_ = optimizer.impl()->layout_version();
+  return views_;
+}
+
+bool BoundGradients::moved(optim::Optimizer& optimizer) {
+  if (optimizer.impl()->layout_version() == layout_) return false;
+  const auto before = views_;
+  bind(optimizer);
+  return !std::ranges::equal(before, views_, [](const at::Tensor& a, const at::Tensor& b) { return a.is_same(b); });
 }
 
 void Surroundings::add(const optim::Optimizer& optimizer) {

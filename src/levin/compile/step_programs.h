@@ -30,8 +30,18 @@ struct Surroundings {
   void add(torch::nn::Module& module);
 };
 
-/** Binds the optimizer's gradients and returns the view for each of its parameters, in order. */
-std::vector<at::Tensor> gradient_views(optim::Optimizer& optimizer);
+/** Where programs write the gradients of an optimizer's parameters: in its own buffers. */
+class BoundGradients {
+ public:
+  /** Binds the optimizer's gradients; a view for each of its parameters, in order. */
+  const std::vector<at::Tensor>& bind(optim::Optimizer& optimizer);
+  /** Whether they lie elsewhere now: the optimizer was given a group, or unbound. */
+  bool moved(optim::Optimizer& optimizer);
+
+ private:
+  std::vector<at::Tensor> views_;
+  std::uint64_t layout_ = 0;  // of the optimizer, when they were made
+};
 
 /** One program and what it was captured for. */
 class StepProgram {

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace levin {
 namespace {
@@ -20,6 +21,15 @@ const char* step_name(Stage stage) {
 
 [[noreturn]] void refuse(const std::string& reason) { throw compile::NotCapturable(reason); }
 
+// The batch itself where it is dense already.
+const Batch& dense(const Batch& batch, Batch& copy) {
+  const bool is_dense = std::ranges::all_of(
+      batch, [](const at::Tensor& tensor) { return !tensor.defined() || tensor.is_non_overlapping_and_dense(); });
+  if (is_dense) return batch;
+  copy = compile::dense(batch);
+  return copy;
+}
+
 }  // namespace
 
 Trainer::Impl::~Impl() = default;
@@ -30,7 +40,7 @@ CompiledStages::Entry& CompiledStages::entry(Stage stage, std::int64_t index) {
   const auto found = entries_.find({stage, index});
   if (found != entries_.end()) return found->second;
   Entry made{.programs = compile::StepPrograms(step_name(stage), run_.options.compile.options()),
-             .optimizer = {}, .gradients = {}};
+             .optimizer = {}, .bound = {}, .gradients = {}};
   if (stage == Stage::fit) {
     using Kind = compile::Clipping::Kind;
     const auto& clip = run_.options.gradient_clip_val;
@@ -165,7 +175,9 @@ bool CompiledStages::train(std::int64_t index, const Batch& given, std::int64_t 
   Entry& entry = this->entry(Stage::fit, index);
   optim::Optimizer& optimizer = run_.optimizers.optimizer(index);
   const bool accumulate = window.size > 1;
-  const Batch batch = compile::dense(given);
+  Batch copy;
+  const Batch& batch = dense(given, copy);
+  const auto around = [&] { return surroundings(&optimizer); };
   const auto request = [&] {
     compile::CaptureRequest request;
     request.function = [&](const Batch& captured, compile::StepResults& results) {
@@ -185,12 +197,13 @@ bool CompiledStages::train(std::int64_t index, const Batch& given, std::int64_t 
       return loss;
     };
     request.loss_divisor = static_cast<double>(window.size);
-    request.targets = {.views = compile::gradient_views(optimizer), .accumulate = accumulate};
+    entry.optimizer.forget();
+    request.targets = {.views = entry.bound.bind(optimizer), .accumulate = accumulate};
     return request;
   };
   captured_.reset();
-  compile::StepProgram* program = entry.programs.find(
-      batch, window.size, [&] { return surroundings(&optimizer); }, request);
+  if (entry.programs.any() && entry.bound.moved(optimizer)) entry.programs.clear();
+  compile::StepProgram* program = entry.programs.find(batch, window.size, std::cref(around), std::cref(request));
   if (program == nullptr) {
     if (!entry.programs.any()) optimizer.unbind_gradients();
     return false;
@@ -235,7 +248,8 @@ bool CompiledStages::evaluate(Stage stage, const Batch& given, std::int64_t batc
   const Hook context = run_.context;
   const c10::InferenceMode off(false);
   const at::NoGradGuard no_grad;
-  const Batch batch = compile::dense(given);
+  Batch copy;
+  const Batch& batch = dense(given, copy);
   captured_.reset();
   compile::StepProgram* program = entry.programs.find(batch, 0, [&] { return surroundings(nullptr); }, [&] {
     compile::CaptureRequest request;
@@ -263,7 +277,8 @@ bool CompiledStages::predict(const Batch& given, std::int64_t batch_idx, Batch& 
   Entry& entry = this->entry(Stage::predict, run_.dataloader_idx);
   const c10::InferenceMode off(false);
   const at::NoGradGuard no_grad;
-  const Batch batch = compile::dense(given);
+  Batch copy;
+  const Batch& batch = dense(given, copy);
   captured_.reset();
   compile::StepProgram* program = entry.programs.find(batch, 0, [&] { return surroundings(nullptr); }, [&] {
     compile::CaptureRequest request;

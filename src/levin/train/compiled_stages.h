@@ -56,6 +56,7 @@ class CompiledStages {
   struct Entry {
     compile::StepPrograms programs;
     compile::OptimizerStage optimizer;
+    compile::BoundGradients bound;
     std::vector<bool> gradients;  // of the accumulation window so far
   };
 

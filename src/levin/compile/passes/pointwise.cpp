@@ -13,7 +13,7 @@ using kernels::Layout;
 using kernels::Pointwise;
 
 // Beyond these a group no longer fits into the kernels' tiles and operand tables.
-constexpr std::size_t kMostOps = 24, kMostOperands = 12;
+constexpr std::size_t kMostOps = 24, kMostOperands = 12, kMostOutputs = 8;
 
 const Pointwise& group_of(const Node& node) { return static_cast<const PointwisePayload&>(*node.payload).group; }
 
@@ -112,7 +112,7 @@ class Merge {
   }
 
   bool fits() const {
-    return group_.ops.size() <= kMostOps && group_.inputs.size() + group_.outputs.size() <= kMostOperands;
+    return group_.ops.size() <= kMostOps && group_.outputs.size() <= kMostOutputs && group_.inputs.size() + group_.outputs.size() <= kMostOperands;
   }
 
   Node node() && {

@@ -1,0 +1,35 @@
+"""One table a model: microseconds a training step by each way of taking it, and how many compiled steps that is.
+
+Usage: compare.py STEP_COMPILED_BINARY PYTHON_WITH_TORCH
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from table import print_table, spread  # noqa: E402
+
+binary, python = sys.argv[1:3]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+
+
+def measure(command):
+    done = subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+# Peers before and after ours, so that a drift of the machine shows.
+peers = [python, str(pathlib.Path(__file__).with_name("peers.py")), "3"]
+tables = {}
+for run in measure(peers) + measure([binary]) + measure(peers):
+    tables.setdefault(run["model"], {}).setdefault(run["name"], []).extend(run["us"])
+print("a training step with Adam on one thread, microseconds\n")
+for model, ways in tables.items():
+    least = min(ways["Levin, compiled"])
+    print_table([model, "median (quartiles)", "least", "compiled steps"],
+                [[name, spread(us), f"{min(us):.4g}", f"{min(us) / least:.2f}"] for name, us in ways.items()])
+    print()
