@@ -1,5 +1,6 @@
 #include <levin/compile/optimizer_stage.h>
 
+#include <levin/compile/flush_denormals.h>
 #include <levin/compile/kernels/optimizer.h>
 #include <levin/optim/clip_grad.h>
 
@@ -103,6 +104,7 @@ void OptimizerStage::update() {
     optimizer_.step();
     return;
   }
+  const FlushDenormals flush;
   optim::OptimizerImpl& impl = *optimizer_.impl();
   const bool momentum_only = impl.name() == "SGD";
   for (Step& step : steps_) {

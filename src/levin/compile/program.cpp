@@ -1,5 +1,7 @@
 #include <levin/compile/program.h>
 
+#include <levin/compile/flush_denormals.h>
+
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 
@@ -173,7 +175,10 @@ void Program::move_input(std::size_t index, const void* data) {
 }
 
 void Program::run() {
-  if (code_->boxed_calls == 0) return run_all();
+  if (code_->boxed_calls == 0) {
+    const FlushDenormals flush;
+    return run_all();
+  }
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   // Some kernels look whether gradients are wanted, and keep for backward what the recorded ones kept.
   const at::AutoGradMode grad_mode(true);
