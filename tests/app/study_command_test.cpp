@@ -250,9 +250,11 @@ TEST_F(StudyCommand, WorkersRunPrograms) {
 
   // Ctrl-C while a program runs: it is ended, its trial is in the queue again, and the next worker runs it.
   tune::create_study({.storage = "sqlite:///w.db", .study_name = "t"});
-  const int interrupted = std::system((std::string("LEVIN_LOG=error timeout -s INT 2 ") + LEVIN_BINARY +
-                                       " worker --storage w.db --study t --command 'sleep 60; echo {x}' "
-                                       "--param 'x=uniform(0,1)' --jobs 2")
+  const int interrupted = std::system((std::string("LEVIN_LOG=error ") + LEVIN_BINARY +
+                                       " worker --storage w.db --study t --command 'touch began.{number}; sleep 60; "
+                                       "echo {x}' --param 'x=uniform(0,1)' --jobs 2 & "
+                                       "i=0; until [ -e began.0 -a -e began.1 ] || [ $i = 600 ]; do sleep 0.1; "
+                                       "i=$((i + 1)); done; kill -TERM $!; wait $!")
                                           .c_str());
   EXPECT_NE(interrupted, 0);
   const auto left = tune::load_study({.study_name = "t", .storage = "sqlite:///w.db"}).trials();
