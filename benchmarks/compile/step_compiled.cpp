@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Model {
   std::string name;
-  std::function<nn::AnyModule()> make;
+  std::function<nn::Sequential()> make;
   std::function<levin::Batch()> batch;
   std::function<Tensor(const Tensor&, const Tensor&)> loss;
   int steps;
@@ -45,32 +45,32 @@ nn::Conv2d conv(int64_t in, int64_t out, int64_t size) { return nn::Conv2d(nn::C
 
 std::vector<Model> models() {
   return {
-      {"1-16-1, b 100", [] { return nn::AnyModule(nn::Sequential(nn::Linear(1, 16), nn::ReLU(), nn::Linear(16, 1))); },
+      {"1-16-1, b 100", [] { return nn::Sequential(nn::Linear(1, 16), nn::ReLU(), nn::Linear(16, 1)); },
        [] {
          auto x = torch::linspace(-1, 1, 100).unsqueeze(1);
          return levin::Batch{x, 2 * x + 1};
        },
        [](const Tensor& a, const Tensor& b) { return torch::mse_loss(a, b); }, 2000},
       {"MLP 784-128-10, b 64",
-       [] { return nn::AnyModule(nn::Sequential(nn::Linear(784, 128), nn::ReLU(), nn::Linear(128, 10))); },
+       [] { return nn::Sequential(nn::Linear(784, 128), nn::ReLU(), nn::Linear(128, 10)); },
        [] { return levin::Batch{torch::randn({64, 784}), torch::randint(10, {64})}; }, cross_entropy, 100},
       {"MLP with BatchNorm and dropout, b 64",
        [] {
-         return nn::AnyModule(nn::Sequential(nn::Linear(784, 128), nn::BatchNorm1d(128), nn::ReLU(), nn::Dropout(0.1),
-                                             nn::Linear(128, 10)));
+         return nn::Sequential(nn::Linear(784, 128), nn::BatchNorm1d(128), nn::ReLU(), nn::Dropout(0.1),
+                                             nn::Linear(128, 10));
        },
        [] { return levin::Batch{torch::randn({64, 784}), torch::randint(10, {64})}; }, cross_entropy, 100},
       {"CNN 8-16, b 64",
        [] {
-         return nn::AnyModule(nn::Sequential(conv(1, 8, 3), nn::ReLU(), nn::MaxPool2d(2), conv(8, 16, 3), nn::ReLU(),
-                                             nn::MaxPool2d(2), nn::Flatten(), nn::Linear(400, 10)));
+         return nn::Sequential(conv(1, 8, 3), nn::ReLU(), nn::MaxPool2d(2), conv(8, 16, 3), nn::ReLU(),
+                                             nn::MaxPool2d(2), nn::Flatten(), nn::Linear(400, 10));
        },
        [] { return images(64, 1, 28); }, cross_entropy, 10},
       {"LeNet 32-64, b 64",
        [] {
-         return nn::AnyModule(nn::Sequential(conv(1, 32, 5), nn::ReLU(), nn::MaxPool2d(2), conv(32, 64, 5), nn::ReLU(),
+         return nn::Sequential(conv(1, 32, 5), nn::ReLU(), nn::MaxPool2d(2), conv(32, 64, 5), nn::ReLU(),
                                              nn::MaxPool2d(2), nn::Flatten(), nn::Linear(1024, 128), nn::ReLU(),
-                                             nn::Linear(128, 10)));
+                                             nn::Linear(128, 10));
        },
        [] { return images(64, 1, 28); }, cross_entropy, 2},
   };
@@ -78,9 +78,9 @@ std::vector<Model> models() {
 
 // Each way of taking a step, made anew for every model.
 std::function<void()> eager_libtorch(const Model& model, const levin::Batch& batch) {
-  auto net = std::make_shared<nn::AnyModule>(model.make());
-  auto optimizer = std::make_shared<torch::optim::Adam>(net->ptr()->parameters(), torch::optim::AdamOptions(1e-3));
-  return [=, loss = model.loss] {
+  auto net = model.make();
+  auto optimizer = std::make_shared<torch::optim::Adam>(net->parameters(), torch::optim::AdamOptions(1e-3));
+  return [=, loss = model.loss]() mutable {
     optimizer->zero_grad();
     loss(net->forward(batch[0]), batch[1]).backward();
     optimizer->step();
@@ -88,8 +88,8 @@ std::function<void()> eager_libtorch(const Model& model, const levin::Batch& bat
 }
 
 std::function<void()> eager_levin(const Model& model, const levin::Batch& batch) {
-  auto net = std::make_shared<nn::AnyModule>(model.make());
-  levin::optim::Adam optimizer(net->ptr()->parameters(), {.lr = 1e-3});
+  auto net = model.make();
+  levin::optim::Adam optimizer(net->parameters(), {.lr = 1e-3});
   return [=, loss = model.loss]() mutable {
     optimizer.zero_grad();
     loss(net->forward(batch[0]), batch[1]).backward();
@@ -98,25 +98,25 @@ std::function<void()> eager_levin(const Model& model, const levin::Batch& batch)
 }
 
 std::function<void()> compiled(const Model& model, const levin::Batch& batch, levin::CompileOptions options) {
-  auto net = std::make_shared<nn::AnyModule>(model.make());
-  levin::optim::Adam optimizer(net->ptr()->parameters(), {.lr = 1e-3});
+  auto net = model.make();
+  levin::optim::Adam optimizer(net->parameters(), {.lr = 1e-3});
   auto step = levin::compile_step(
-      *net->ptr(), optimizer,
-      [net, loss = model.loss](const levin::Batch& b) { return loss(net->forward(b[0]), b[1]); },
+      net, optimizer,
+      [net, loss = model.loss](const levin::Batch& b) mutable { return loss(net->forward(b[0]), b[1]); },
       {.compile = options});
   return [step, batch]() mutable { step(batch); };
 }
 
 struct Lit : levin::Module {
-  explicit Lit(const Model& model) : loss(model.loss), net(model.make()) { register_module("net", net.ptr()); }
+  explicit Lit(const Model& model) : loss(model.loss), net(register_module("net", model.make())) {}
   Tensor training_step(const levin::Batch& batch, int64_t) override {
-    auto value = loss(net.forward(batch[0]), batch[1]);
+    auto value = loss(net->forward(batch[0]), batch[1]);
     log("train_loss", value);
     return value;
   }
   levin::Optimizers configure_optimizers() override { return levin::optim::Adam(parameters(), {.lr = 1e-3}); }
   std::function<Tensor(const Tensor&, const Tensor&)> loss;
-  nn::AnyModule net;
+  nn::Sequential net;
 };
 
 double trainer(const Model& model, const levin::Batch& batch, int steps) {
