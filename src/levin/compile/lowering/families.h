@@ -9,6 +9,7 @@
 namespace levin::compile::lowering {
 
 std::span<const Rule> copies();
+std::span<const Rule> images();
 std::span<const Rule> losses();
 std::span<const Rule> matmul();
 std::span<const Rule> pointwise();

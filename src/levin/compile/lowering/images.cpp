@@ -1,0 +1,171 @@
+#include <levin/compile/kernels/conv.h>
+#include <levin/compile/kernels/pool.h>
+#include <levin/compile/lowering/families.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+namespace levin::compile::lowering {
+namespace {
+
+std::vector<std::int64_t> pair_of(const c10::IValue& value) {
+  auto list = value.toIntVector();
+  if (list.size() == 1) list.push_back(list[0]);
+  return list;
+}
+
+bool all_are(const std::vector<std::int64_t>& list, std::int64_t value) {
+  return std::ranges::all_of(list, [&](std::int64_t one) { return one == value; });
+}
+
+// --- convolution ---
+
+// The direct kernels beat oneDNN for few channels (benchmarks/compile/kernel_speed.cpp).
+constexpr std::int64_t kMostInChannels = 8, kMostOutChannels = 32;
+
+// Settings of a 2-D convolution of stride 1 without dilation and groups; `stride` is the number of that argument.
+std::optional<kernels::Conv> conv_of(const Graph& graph, const Node& node, ValueId input, ValueId weight,
+                                     std::size_t stride) {
+  if (!is_plain(graph, input) || !is_plain(graph, weight)) return std::nullopt;
+  const Value &x = graph.at(input), &w = graph.at(weight);
+  if (x.dim() != 4 || w.dim() != 4 || x.numel() == 0) return std::nullopt;
+  const bool plain = all_are(node.constant(stride).toIntVector(), 1) &&
+                     all_are(node.constant(stride + 2).toIntVector(), 1) && !node.constant(stride + 3).toBool() &&
+                     node.constant(stride + 5).toInt() == 1;
+  const auto padding = pair_of(node.constant(stride + 1));
+  if (!plain || x.sizes[1] > kMostInChannels || w.sizes[0] > kMostOutChannels) return std::nullopt;
+  const kernels::Conv conv{.batch = x.sizes[0], .in_channels = x.sizes[1], .out_channels = w.sizes[0],
+                           .height = x.sizes[2], .width = x.sizes[3], .kernel_h = w.sizes[2], .kernel_w = w.sizes[3],
+                           .padding_h = padding[0], .padding_w = padding[1]};
+  if (!kernels::conv_is_served(conv)) return std::nullopt;
+  return conv;
+}
+
+template <class Fn>
+struct Spec {
+  kernels::Conv settings;
+  Fn call;
+};
+
+// Operands: x, weight, bias, y, workspace.
+void run_forward(const Instruction& instruction) {
+  const auto& spec = instruction.as<Spec<kernels::ConvForwardFn>>();
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), instruction.operand<float>(2),
+            instruction.operand<float>(3), instruction.operand<void>(4), 0, spec.settings.batch);
+}
+
+std::vector<Emission> convolution(const Graph& graph, const Node& node) {
+  const auto conv = conv_of(graph, node, node.in(0), node.in(1), 3);
+  if (!conv || !is_plain(graph, node.out())) return {};
+  const ValueId bias = node.arguments[2].kind == Argument::Kind::value ? node.in(2) : kNone;
+  if (bias != kNone && !is_plain(graph, bias)) return {};
+  return {Emission::of(&run_forward, Spec<kernels::ConvForwardFn>{*conv, kernels::select_conv_forward(*conv)},
+                       {node.in(0), node.in(1), bias, node.out()}, kernels::conv_workspace(*conv) + 1)};
+}
+
+// Operands: dy, weight, dx, workspace.
+void run_input_gradient(const Instruction& instruction) {
+  const auto& spec = instruction.as<Spec<kernels::ConvInputFn>>();
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), instruction.operand<float>(2),
+            instruction.operand<void>(3), 0, spec.settings.batch);
+}
+
+// Operands: x, dy, dweight, dbias, workspace.
+void run_weight_gradient(const Instruction& instruction) {
+  const auto& spec = instruction.as<Spec<kernels::ConvWeightFn>>();
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), instruction.operand<float>(2),
+            instruction.operand<float>(3), instruction.operand<void>(4));
+}
+
+std::vector<Emission> convolution_backward(const Graph& graph, const Node& node) {
+  const ValueId dy = node.in(0), x = node.in(1), weight = node.in(2);
+  const auto conv = conv_of(graph, node, x, weight, 4);
+  if (!conv || !is_plain(graph, dy)) return {};
+  const ValueId dx = node.out(0), dweight = node.out(1), dbias = node.out(2);
+  for (const ValueId result : {dx, dweight, dbias}) {
+    if (result != kNone && !is_plain(graph, result)) return {};
+  }
+  if (dweight == kNone && dbias != kNone) return {};
+  const std::size_t workspace = kernels::conv_workspace(*conv) + 1;
+  std::vector<Emission> list;
+  if (dx != kNone) {
+    list.push_back(Emission::of(&run_input_gradient,
+                                Spec<kernels::ConvInputFn>{*conv, kernels::select_conv_input(*conv)}, {dy, weight, dx},
+                                workspace));
+  }
+  if (dweight != kNone) {
+    list.push_back(Emission::of(&run_weight_gradient,
+                                Spec<kernels::ConvWeightFn>{*conv, kernels::select_conv_weight(*conv)},
+                                {x, dy, dweight, dbias}, workspace));
+  }
+  return list;
+}
+
+// --- max pooling ---
+
+std::optional<kernels::Pool> pool_of(const Graph& graph, const Node& node, ValueId input, std::size_t kernel) {
+  const Value& x = graph.at(input);
+  if (!is_plain(graph, input) || x.dim() < 3 || x.numel() == 0) return std::nullopt;
+  const auto size = pair_of(node.constant(kernel));
+  auto stride = node.constant(kernel + 1).toIntVector();
+  if (stride.empty()) stride = size;
+  if (stride.size() == 1) stride.push_back(stride[0]);
+  const auto padding = pair_of(node.constant(kernel + 2)), dilation = pair_of(node.constant(kernel + 3));
+  const std::size_t h = x.sizes.size() - 2;
+  return kernels::Pool{.planes = x.numel() / (x.sizes[h] * x.sizes[h + 1]), .height = x.sizes[h],
+                       .width = x.sizes[h + 1], .kernel_h = size[0], .kernel_w = size[1], .stride_h = stride[0],
+                       .stride_w = stride[1], .padding_h = padding[0], .padding_w = padding[1],
+                       .dilation_h = dilation[0], .dilation_w = dilation[1],
+                       .ceil_mode = node.constant(kernel + 4).toBool()};
+}
+
+template <class Fn>
+struct PoolSpec {
+  kernels::Pool settings;
+  Fn call;
+};
+
+// Operands: x, y, places.
+void run_max_pool(const Instruction& instruction) {
+  const auto& spec = instruction.as<PoolSpec<kernels::MaxPoolForwardFn>>();
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1),
+            instruction.operand<std::int64_t>(2), 0, spec.settings.planes);
+}
+
+std::vector<Emission> max_pool(const Graph& graph, const Node& node) {
+  const auto pool = pool_of(graph, node, node.in(0), 1);
+  if (!pool || !is_plain(graph, node.out(0)) || (node.out(1) != kNone && !graph.at(node.out(1)).contiguous())) return {};
+  return {Emission::of(&run_max_pool,
+                       PoolSpec<kernels::MaxPoolForwardFn>{*pool, kernels::select_max_pool_forward(*pool)},
+                       {node.in(0), node.out(0), node.out(1)})};
+}
+
+// Operands: dy, places, dx.
+void run_max_pool_backward(const Instruction& instruction) {
+  const auto& spec = instruction.as<PoolSpec<kernels::MaxPoolBackwardFn>>();
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<std::int64_t>(1),
+            instruction.operand<float>(2), 0, spec.settings.planes);
+}
+
+std::vector<Emission> max_pool_backward(const Graph& graph, const Node& node) {
+  const auto pool = pool_of(graph, node, node.in(1), 2);
+  const ValueId places = node.in(7);
+  if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out()) || !graph.at(places).contiguous()) return {};
+  return {Emission::of(&run_max_pool_backward,
+                       PoolSpec<kernels::MaxPoolBackwardFn>{*pool, kernels::select_max_pool_backward(*pool)},
+                       {node.in(0), places, node.out()})};
+}
+
+constexpr std::array<Rule, 4> kRules = {{
+    {"aten::convolution", "direct convolution of few channels", &convolution},
+    {"aten::convolution_backward", "its gradients", &convolution_backward},
+    {"aten::max_pool2d_with_indices", "max pooling", &max_pool},
+    {"aten::max_pool2d_with_indices_backward", "its gradient", &max_pool_backward},
+}};
+
+}  // namespace
+
+std::span<const Rule> images() { return kRules; }
+
+}  // namespace levin::compile::lowering
