@@ -1,6 +1,6 @@
 // A training process for tests that look at it from outside: killed at any moment, or continued by Lightning.
 //
-//   checkpoint_worker train FOLDER          resumes from "last" in FOLDER, writes FOLDER/weights.pt when it is done
+//   checkpoint_worker train FOLDER WORKERS  resumes from "last" in FOLDER, writes FOLDER/weights.pt when it is done
 //   checkpoint_worker overwrite FILE        writes FILE again and again, each time with another number
 //   checkpoint_worker check FILE            loads FILE and says the number; fails when it is not whole
 //   checkpoint_worker fit OPTIMIZER OUT [--resume FILE] [--save FILE STEP]
@@ -39,7 +39,14 @@ struct HardNet : Module {
   torch::nn::Sequential net{nullptr};
 };
 
-void train(const std::string& folder) {
+// Says each batch that is done, so that the test can kill after any of them, however slow the machine.
+struct AnnouncerImpl : CallbackImpl {
+  void on_train_batch_start(Trainer& trainer, Module&, const Batch&, std::int64_t) override {
+    std::cout << trainer.total_batches() << std::endl;
+  }
+};
+
+void train(const std::string& folder, std::int64_t workers) {
   seed_everything(3);
   torch::set_num_threads(1);
   auto x = torch::arange(1200, torch::kDouble).sin().reshape({400, 3}).to(torch::kFloat);
@@ -51,13 +58,13 @@ void train(const std::string& folder) {
                           .every_n_train_steps = 3,
                           .async_save = true});
   Trainer trainer({.logger = CSVLogger({.save_dir = folder, .name = "logs", .flush_logs_every_n_steps = 1}),
-                   .callbacks = {latest},
+                   .callbacks = {CallbackHolder<AnnouncerImpl>(), latest},
                    .max_epochs = 12,
                    .log_every_n_steps = 1,
                    .enable_progress_bar = false,
                    .accumulate_grad_batches = 2});
   std::cout << "begins" << std::endl;
-  trainer.fit(net, DataLoader(data, {.batch_size = 8, .shuffle = true, .seed = 5}),
+  trainer.fit(net, DataLoader(data, {.batch_size = 8, .shuffle = true, .num_workers = workers, .seed = 5}),
               DataLoader(data, {.batch_size = 100}), {.ckpt_path = "last"});
   PickleDict end = state_dict(net);
   end["rng"] = torch::globalContext().defaultGenerator(torch::kCPU).get_state();
@@ -129,7 +136,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {
     const std::string& what = arguments.at(0);
-    if (what == "train") train(arguments.at(1));
+    if (what == "train") train(arguments.at(1), std::stoll(arguments.at(2)));
     if (what == "overwrite") overwrite(arguments.at(1));
     if (what == "check") check(arguments.at(1));
     if (what == "fit") fit({arguments.begin() + 1, arguments.end()});

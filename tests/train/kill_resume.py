@@ -1,9 +1,10 @@
 """A training that is killed at random moments and started again ends with the bits of one that was never stopped.
 
 Usage: kill_resume.py WORKER. The worker trains with dropout, batch statistics, a shuffling loader, accumulation and a
-scheduler by steps, and saves every three steps behind the training's back. It is killed (SIGKILL) 20 times and begins
-with ckpt_path "last" each time. Weights and random state must equal those of an uninterrupted run byte for byte, and so
-must each row of metrics. A process that writes one file again and again is killed as well: the file must always be whole.
+scheduler by steps, and saves every three steps behind the training's back. With two loader workers it is killed
+(SIGKILL) 20 times, without any 10 times, each time after a random number of batches, and begins with ckpt_path "last"
+again. Weights and random state must equal those of an uninterrupted run byte for byte, and so must each row of metrics.
+A process that writes one file again and again is killed as well: the file must always be whole.
 """
 import csv
 import pathlib
@@ -14,7 +15,9 @@ import tempfile
 import time
 import zipfile
 
-KILLS, WRITER_KILLS = 20, 8
+KILLS = {2: 20, 0: 10}  # by number of loader workers
+WRITER_KILLS = 8
+BATCHES = 60  # at most, between two kills
 worker = sys.argv[1]
 random.seed(11)
 
@@ -28,7 +31,6 @@ def start(*arguments):
 def finish(process):
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    return time.monotonic()
 
 
 def rows(folder):
@@ -48,38 +50,47 @@ def contents(path):
         return {name: archive.read(name) for name in archive.namelist() if "serialization_id" not in name}
 
 
+def kill_again_and_again(root, workers, kills):
+    """A folder that a training of many lives has left, and how many checkpoints it went on from."""
+    folder, lives, resumed_from = root / f"killed_{workers}_0", 0, set()
+    while lives < kills:
+        process = start("train", folder, workers)
+        for _ in range(random.randint(1, BATCHES)):
+            if not process.stdout.readline():
+                break
+        time.sleep(random.uniform(0, 0.005))  # anywhere in a batch, or in the writing of a checkpoint
+        if process.poll() is not None:
+            # It came to its end before: once more from the start, in a folder of its own.
+            finish(process)
+            folder = root / f"killed_{workers}_{lives}_{random.random()}"
+            continue
+        process.kill()
+        process.communicate()
+        lives += 1
+        last = folder / "checkpoints/last.ckpt"
+        if last.exists():
+            assert zipfile.ZipFile(last).testzip() is None, "last.ckpt is not whole"
+            resumed_from.add((folder.name, last.stat().st_mtime_ns))
+    finish(start("train", folder, workers))
+    assert len(resumed_from) >= kills // 2, f"only {len(resumed_from)} different checkpoints were resumed from"
+    return folder, len(resumed_from)
+
+
 with tempfile.TemporaryDirectory() as root:
     root = pathlib.Path(root)
-    whole, killed = root / "whole", root / "killed"
-    process = start("train", whole)
-    began = time.monotonic()
-    duration = finish(process) - began
-
-    kills, resumed_from = 0, set()
-    while True:
-        process = start("train", killed)
-        if kills < KILLS:
-            try:
-                process.wait(timeout=random.uniform(0, 1.6 * duration / KILLS))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                kills += 1
-                last = killed / "checkpoints/last.ckpt"
-                if last.exists():
-                    assert zipfile.ZipFile(last).testzip() is None, "last.ckpt is not whole"
-                    resumed_from.add(last.stat().st_mtime_ns)
-                continue
-        finish(process)
-        if kills >= KILLS:
-            break
-        # It was done before the last kill: once more from the start, in a folder of its own.
-        killed = root / f"killed_{kills}"
-    assert contents(whole / "weights.pt") == contents(killed / "weights.pt"), "the weights differ"
-    expected, found = rows(whole), rows(killed)
+    whole = root / "whole"
+    finish(start("train", whole, 0))
+    expected = rows(whole)
     assert len(expected) > 300, len(expected)
-    assert found == expected, [(expected.get(k), found.get(k)) for k in {*expected, *found} if expected.get(k) != found.get(k)][:3]
-    assert len(resumed_from) >= KILLS // 2, f"only {len(resumed_from)} different checkpoints were resumed from"
+    for workers, kills in KILLS.items():
+        killed, resumed = kill_again_and_again(root, workers, kills)
+        assert contents(whole / "weights.pt") == contents(killed / "weights.pt"), f"the weights differ, {workers} workers"
+        found = rows(killed)
+        differing = [(key, expected.get(key), found.get(key)) for key in {*expected, *found}
+                     if expected.get(key) != found.get(key)]
+        assert not differing, differing[:3]
+        print(f"{workers} workers: killed {kills} times, resumed from {resumed} checkpoints, "
+              f"ended with the same bits and {len(expected)} rows of metrics")
 
     path, numbers = root / "file.pt", []
     for _ in range(WRITER_KILLS):
@@ -92,5 +103,4 @@ with tempfile.TemporaryDirectory() as root:
             data = next(archive.read(name) for name in archive.namelist() if name.endswith("/data/0"))
         assert len(data) == 8 << 18 and data == data[:8] * (1 << 18), "the file mixes states"
         numbers.append(int.from_bytes(data[:8], "little"))
-print(f"killed {KILLS} times, resumed from {len(resumed_from)} checkpoints, ended with the same bits and {len(expected)} rows of metrics")
 print(f"killed {WRITER_KILLS} times while overwriting a file, at versions {numbers}: it was always whole")
