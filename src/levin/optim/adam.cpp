@@ -66,12 +66,6 @@ Group defaults_of(const Options& options, bool decoupled) {
   return group;
 }
 
-std::vector<ParamGroup> one_group(std::vector<at::Tensor> params) {
-  std::vector<ParamGroup> groups(1);
-  groups[0].params = std::move(params);
-  return groups;
-}
-
 }  // namespace
 
 Adam::Adam(std::vector<at::Tensor> params, AdamOptions options) : Adam(one_group(std::move(params)), options) {}

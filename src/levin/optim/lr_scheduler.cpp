@@ -1,6 +1,7 @@
 #include <levin/optim/lr_scheduler.h>
 
 #include <levin/core/error.h>
+#include <levin/optim/lr_scheduler_impl.h>
 #include <levin/optim/validate.h>
 
 #include <algorithm>
@@ -12,156 +13,6 @@ namespace levin::optim {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-List to_list(const std::vector<double>& values) { return {values.begin(), values.end()}; }
-
-std::vector<double> to_doubles(const Value& value) {
-  std::vector<double> out;
-  for (const auto& item : value.as_list()) out.push_back(item.as_double());
-  return out;
-}
-
-/** Reads saved keys one by one, and complains of those that nobody asked for. */
-class Reader {
- public:
-  Reader(const Map& state, std::string owner) : state_(state), owner_(std::move(owner)) {}
-
-  template <class Read>
-  void operator()(const std::string& key, Read read) {
-    known_.push_back(key);
-    const auto* value = state_.find(key);
-    if (!value) return;
-    try {
-      read(*value);
-    } catch (const Error& error) {
-      auto info = error.info();
-      info.where = "state of " + owner_ + ", key \"" + key + "\"";
-      throw Error(std::move(info));
-    }
-  }
-  void operator()(const std::string& key, double& to) {
-    (*this)(key, [&](const Value& value) { to = value.as_double(); });
-  }
-  void operator()(const std::string& key, int64_t& to) {
-    (*this)(key, [&](const Value& value) { to = value.as_int(); });
-  }
-  void operator()(const std::string& key, std::vector<double>& to) {
-    (*this)(key, [&](const Value& value) { to = to_doubles(value); });
-  }
-  /** Keys that say nothing here: PyTorch's bookkeeping within a step, and what older versions wrote. */
-  void skip(const std::string& key) { known_.push_back(key); }
-
-  void finish() const {
-    for (const auto& [key, value] : state_) {
-      if (std::ranges::find(known_, key) == known_.end()) {
-        throw Error({.what = "the saved scheduler state is not one of " + owner_,
-                     .value = "key \"" + key + "\"",
-                     .where = {},
-                     .hint = did_you_mean(key, known_)});
-      }
-    }
-  }
-
- private:
-  const Map& state_;
-  std::string owner_;
-  std::vector<std::string> known_;
-};
-
-/** Schedules that are a function of the step: PyTorch's LRScheduler base class. */
-class RecursiveScheduler : public LRSchedulerImpl {
- public:
-  using LRSchedulerImpl::step;
-
-  void step() override {
-    ++step_count_;
-    ++last_epoch_;
-    apply(false);
-  }
-  void step(double) override {
-    throw Error({.what = name() + " takes no metric", .value = {}, .where = {}, .hint = "call step() without one"});
-  }
-
-  Map state_dict() const override {
-    Map out;
-    write(out);
-    out["base_lrs"] = to_list(base_lrs_);
-    out["last_epoch"] = last_epoch_;
-    out["_step_count"] = step_count_;
-    out["_is_initial"] = false;
-    out["_get_lr_called_within_step"] = false;
-    out["_last_lr"] = to_list(last_lr_);
-    return out;
-  }
-
-  void load_state_dict(const Map& state) override {
-    auto base_lrs = base_lrs_, last_lr = last_lr_;
-    auto last_epoch = last_epoch_, step_count = step_count_;
-    Reader reader(state, name());
-    reader("base_lrs", base_lrs);
-    reader("last_epoch", last_epoch);
-    reader("_step_count", step_count);
-    reader("_last_lr", last_lr);
-    for (const auto* key : {"_is_initial", "_get_lr_called_within_step", "verbose"}) reader.skip(key);
-    if (base_lrs.size() != base_lrs_.size()) {
-      throw Error({.what = "the saved scheduler state is of an optimizer with another number of parameter groups",
-                   .value = std::to_string(base_lrs.size()) + " against " + std::to_string(base_lrs_.size()),
-                   .where = "state of " + name(),
-                   .hint = {}});
-    }
-    read(reader);  // finishes the reader before it assigns
-    base_lrs_ = std::move(base_lrs);
-    last_lr_ = std::move(last_lr);
-    last_epoch_ = last_epoch;
-    step_count_ = step_count;
-  }
-
- protected:
-  RecursiveScheduler(Optimizer optimizer, int64_t last_epoch) : LRSchedulerImpl(std::move(optimizer)) {
-    const auto groups = optimizer_.param_groups();
-    for (size_t i = 0; i < groups.size(); ++i) {
-      if (last_epoch == -1) {
-        if (!groups[i].initial_lr) groups[i].initial_lr = groups[i].lr;
-      } else if (!groups[i].initial_lr) {
-        throw Error({.what = "parameter group " + std::to_string(i) + " has no initial_lr to continue from",
-                     .value = "last_epoch " + std::to_string(last_epoch),
-                     .where = {},
-                     .hint = "load the optimizer's state first, or leave last_epoch at -1 to start anew"});
-      }
-      base_lrs_.push_back(*groups[i].initial_lr);
-    }
-    last_epoch_ = last_epoch;
-  }
-
-  /** PyTorch's first step, made by the constructor. */
-  void begin() {
-    step_count_ = 1;
-    ++last_epoch_;
-    apply(true);
-  }
-
-  /** The learning rate of a group whose current one is `lr`. */
-  virtual double next(double lr, double base_lr, bool initial) const = 0;
-  virtual void write(Map& out) const = 0;
-  virtual void read(Reader& reader) = 0;
-
-  int64_t step_count_ = 0;
-
- private:
-  void apply(bool initial) {
-    const auto groups = optimizer_.param_groups();
-    if (groups.size() != base_lrs_.size()) {
-      throw Error({.what = "the optimizer got another number of parameter groups after " + name() + " was made",
-                   .value = std::to_string(groups.size()) + " against " + std::to_string(base_lrs_.size()),
-                   .where = {},
-                   .hint = "add all groups before making the scheduler"});
-    }
-    for (size_t i = 0; i < groups.size(); ++i) groups[i].lr = next(groups[i].lr, base_lrs_[i], initial);
-    note_lr();
-  }
-
-  std::vector<double> base_lrs_;
-};
 
 class StepLRImpl : public RecursiveScheduler {
  public:
@@ -182,7 +33,7 @@ class StepLRImpl : public RecursiveScheduler {
     out["step_size"] = step_size_;
     out["gamma"] = gamma_;
   }
-  void read(Reader& reader) override {
+  void read(StateReader& reader) override {
     auto step_size = step_size_;
     auto gamma = gamma_;
     reader("step_size", step_size);
@@ -232,7 +83,7 @@ class CosineAnnealingLRImpl : public RecursiveScheduler {
     out["T_max"] = t_max_;
     out["eta_min"] = eta_min_;
   }
-  void read(Reader& reader) override {
+  void read(StateReader& reader) override {
     auto t_max = t_max_;
     auto eta_min = eta_min_;
     reader("T_max", t_max);
@@ -325,7 +176,7 @@ class ReduceLROnPlateauImpl : public LRSchedulerImpl {
     auto min_lrs = min_lrs_, last_lr = last_lr_;
     auto last_epoch = last_epoch_, cooldown_counter = cooldown_counter_, bad_epochs = bad_epochs_;
     auto best = best_;
-    Reader reader(state, name());
+    StateReader reader(state, name());
     reader("factor", o.factor);
     reader("min_lrs", min_lrs);
     reader("default_min_lr", [&](const Value& v) { o.min_lr = v.is_null() ? MinLr(min_lrs) : MinLr(v.as_double()); });

@@ -1,4 +1,4 @@
-// Learning rate schedules, with PyTorch's recursions and state.
+// Learning rate schedules, with PyTorch's recursions and state; more of them are in lr_schedules.h.
 #pragma once
 
 #include <levin/core/export.h>
@@ -74,6 +74,7 @@ class LEVIN_API LRScheduler {
   Map state_dict() const;
   void load_state_dict(const Map& state);
 
+  const std::shared_ptr<LRSchedulerImpl>& impl() const noexcept { return impl_; }
   friend bool operator==(const LRScheduler& a, const LRScheduler& b) noexcept { return a.impl_ == b.impl_; }
 
  private:

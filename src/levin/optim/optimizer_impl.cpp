@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <tuple>
 #include <unordered_set>
 
 namespace levin::optim {
@@ -33,6 +34,52 @@ void advance(at::Tensor& step) {
   }
 }
 
+// The settings of a group: PyTorch's name, where it is kept, and where a caller may ask for another one.
+template <class T>
+struct Setting {
+  std::string_view name;
+  T Group::*kept;
+  std::optional<T> ParamGroup::*asked;
+};
+using Pair = std::array<double, 2>;
+constexpr std::tuple kSettings{
+    Setting<double>{"lr", &Group::lr, &ParamGroup::lr},
+    Setting<double>{"momentum", &Group::momentum, &ParamGroup::momentum},
+    Setting<double>{"dampening", &Group::dampening, &ParamGroup::dampening},
+    Setting<Pair>{"betas", &Group::betas, &ParamGroup::betas},
+    Setting<double>{"eps", &Group::eps, &ParamGroup::eps},
+    Setting<double>{"weight_decay", &Group::weight_decay, &ParamGroup::weight_decay},
+    Setting<bool>{"nesterov", &Group::nesterov, &ParamGroup::nesterov},
+    Setting<bool>{"amsgrad", &Group::amsgrad, &ParamGroup::amsgrad},
+    Setting<bool>{"maximize", &Group::maximize, &ParamGroup::maximize},
+    Setting<bool>{"decoupled_weight_decay", &Group::decoupled_weight_decay, nullptr},
+    Setting<double>{"alpha", &Group::alpha, &ParamGroup::alpha},
+    Setting<bool>{"centered", &Group::centered, &ParamGroup::centered},
+    Setting<double>{"rho", &Group::rho, &ParamGroup::rho},
+    Setting<double>{"lr_decay", &Group::lr_decay, &ParamGroup::lr_decay},
+    Setting<double>{"initial_accumulator_value", &Group::initial_accumulator_value,
+                    &ParamGroup::initial_accumulator_value},
+    Setting<double>{"momentum_decay", &Group::momentum_decay, &ParamGroup::momentum_decay},
+    Setting<Pair>{"etas", &Group::etas, &ParamGroup::etas},
+    Setting<Pair>{"step_sizes", &Group::step_sizes, &ParamGroup::step_sizes}};
+
+template <class Visit>
+void for_each_setting(const Visit& visit) {
+  std::apply([&](const auto&... setting) { (visit(setting), ...); }, kSettings);
+}
+
+Value to_value(double number) { return number; }
+Value to_value(bool flag) { return flag; }
+Value to_value(const Pair& pair) { return List{pair[0], pair[1]}; }
+
+void from_value(const Value& value, double& to) { to = value.as_double(); }
+void from_value(const Value& value, bool& to) { to = value.as_bool(); }
+void from_value(const Value& value, Pair& to) {
+  const auto& list = value.as_list();
+  if (list.size() != 2) throw Error("two numbers are needed");
+  to = {list[0].as_double(), list[1].as_double()};
+}
+
 // A parameter that its arena holds still lies where it was put.
 bool in_place(const OptimizerImpl::Chunk& chunk, size_t i) {
   return chunk.params.defined() && chunk.slots[i].param.const_data_ptr() == chunk.params.views()[i].const_data_ptr();
@@ -53,6 +100,7 @@ void OptimizerImpl::Lists::clear() {
   grads.clear();
   steps.clear();
   for (auto& list : states) list.clear();
+  numbers.clear();
 }
 
 bool OptimizerImpl::is_bound(const Chunk& chunk, size_t i) {
@@ -72,6 +120,10 @@ OptimizerImpl::OptimizerImpl(std::string name, Group defaults)
 
 OptimizerImpl::~OptimizerImpl() = default;
 
+bool OptimizerImpl::has_setting(std::string_view name) const {
+  return std::ranges::find(setting_names(), name) != setting_names().end();
+}
+
 void OptimizerImpl::add_param_groups(std::vector<ParamGroup> groups) {
   validate(defaults_);
   if (groups.empty()) {
@@ -86,26 +138,17 @@ void OptimizerImpl::add_param_groups(std::vector<ParamGroup> groups) {
 Group OptimizerImpl::resolve(const ParamGroup& asked) const {
   Group group = defaults_;
   const auto names = setting_names();
-  auto set = [&](std::string_view setting, const auto& from, auto& to) {
-    if (!from) return;
-    if (std::ranges::find(names, setting) == names.end()) {
+  for_each_setting([&](const auto& setting) {
+    if (!setting.asked || !(asked.*setting.asked)) return;
+    if (std::ranges::find(names, setting.name) == names.end()) {
       const std::vector<std::string> known(names.begin(), names.end());
-      throw Error({.what = name_ + " has no setting \"" + std::string(setting) + "\"",
+      throw Error({.what = name_ + " has no setting \"" + std::string(setting.name) + "\"",
                    .value = {},
                    .where = "parameter group " + std::to_string(groups_.size()),
                    .hint = name_ + " has " + join_words(known)});
     }
-    to = *from;
-  };
-  set("lr", asked.lr, group.lr);
-  set("momentum", asked.momentum, group.momentum);
-  set("dampening", asked.dampening, group.dampening);
-  set("betas", asked.betas, group.betas);
-  set("eps", asked.eps, group.eps);
-  set("weight_decay", asked.weight_decay, group.weight_decay);
-  set("nesterov", asked.nesterov, group.nesterov);
-  set("amsgrad", asked.amsgrad, group.amsgrad);
-  set("maximize", asked.maximize, group.maximize);
+    group.*setting.kept = *(asked.*setting.asked);
+  });
   return group;
 }
 
@@ -224,21 +267,29 @@ OptimizerImpl::Chunk OptimizerImpl::make_chunk(size_t group, std::vector<Slot> s
   chunk.layout = params.defined() ? params.layout() : ArenaLayout(tensors);
   chunk.slots = std::move(slots);
   chunk.params = std::move(params);
-  chunk.step = at::zeros({}, chunk.options.dtype(at::kFloat));
+  chunk.step = at::zeros({}, counts_on_host() ? at::TensorOptions(at::kFloat) : chunk.options.dtype(at::kFloat));
   return chunk;
 }
 
-void OptimizerImpl::ensure_states(Chunk& chunk, size_t count) {
-  if (chunk.states.size() < count) {
+size_t OptimizerImpl::place_of(std::string_view state) const {
+  const auto names = all_state_names();
+  return static_cast<size_t>(std::ranges::find(names, state) - names.begin());
+}
+
+void OptimizerImpl::ensure_states(Chunk& chunk, std::span<const std::string_view> names) {
+  for (const auto name : names) {
+    const size_t place = place_of(name);
+    if (chunk.states.size() <= place) chunk.states.resize(place + 1);
+    if (chunk.states[place].defined()) continue;
     ++layout_version_;
-    while (chunk.states.size() < count) chunk.states.push_back(Arena::zeros(chunk.layout, chunk.options));
+    chunk.states[place] = Arena::zeros(chunk.layout, chunk.options);
     chunk.all.clear();
     chunk.flat.clear();
   }
 }
 
 void OptimizerImpl::allocate_states() {
-  for (auto& chunk : chunks_) ensure_states(chunk, state_names(groups_[chunk.group]).size());
+  for (auto& chunk : chunks_) ensure_states(chunk, state_names(groups_[chunk.group]));
 }
 
 void OptimizerImpl::zero_grad(bool set_to_none) {
@@ -338,7 +389,7 @@ std::vector<OptimizerImpl::FlatStep> OptimizerImpl::flat_steps() {
   follow_moved_parameters();
   std::vector<FlatStep> steps;
   for (auto& chunk : chunks_) {
-    const auto count = state_names(groups_[chunk.group]).size();
+    const auto states = state_names(groups_[chunk.group]);
     bool flat = chunk.params.defined() && chunk.grads.defined() && chunk.uniform && chunk.options.device().is_cpu() &&
                 chunk.options.dtype() == at::kFloat;
     for (size_t i = 0; i < chunk.slots.size(); ++i) {
@@ -346,7 +397,7 @@ std::vector<OptimizerImpl::FlatStep> OptimizerImpl::flat_steps() {
              chunk.slots[i].has_state == chunk.slots[0].has_state;
     }
     if (!flat) return {};
-    ensure_states(chunk, count);
+    ensure_states(chunk, states);
     FlatStep step{.group = &groups_[chunk.group],
                   .numel = chunk.layout.total,
                   .params = chunk.params.flat().mutable_data_ptr<float>(),
@@ -354,7 +405,9 @@ std::vector<OptimizerImpl::FlatStep> OptimizerImpl::flat_steps() {
                   .states = {},
                   .step = chunk.step.mutable_data_ptr<float>(),
                   .first = !chunk.slots[0].has_state};
-    for (size_t s = 0; s < count; ++s) step.states[s] = chunk.states[s].flat().mutable_data_ptr<float>();
+    for (size_t s = 0; s < chunk.states.size(); ++s) {
+      if (chunk.states[s].defined()) step.states[s] = chunk.states[s].flat().mutable_data_ptr<float>();
+    }
     steps.push_back(step);
   }
   return steps;
@@ -407,19 +460,26 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
   }
   if (due_.empty()) return;
 
-  const auto states = state_names(group).size();
+  const auto states = state_names(group);
   ensure_states(chunk, states);
   const bool all = due_.size() == chunk.slots.size();
   if (!all && chunk.uniform && counts_steps()) {
-    for (auto& slot : chunk.slots) slot.step = chunk.step.clone();
+    for (auto& slot : chunk.slots) {
+      slot.step = chunk.step.clone();
+      slot.number = chunk.number;
+    }
     chunk.uniform = false;
     ++layout_version_;
   }
   if (counts_steps()) {
+    const auto advance_all = [&](at::Tensor& step, double& number) {
+      advance(step);
+      if (!number_name().empty()) number = next_number(group, step.item().toDouble(), number);
+    };
     if (chunk.uniform) {
-      advance(chunk.step);
+      advance_all(chunk.step, chunk.number);
     } else {
-      for (const auto i : due_) advance(chunk.slots[i].step);
+      for (const auto i : due_) advance_all(chunk.slots[i].step, chunk.slots[i].number);
     }
   }
 
@@ -435,8 +495,11 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
       lists.params = {chunk.params.flat()};
       lists.grads = {chunk.grads.flat()};
       if (counts_steps()) lists.steps = {chunk.step};
-      for (size_t s = 0; s < chunk.states.size(); ++s) lists.states[s] = {chunk.states[s].flat()};
+      for (size_t s = 0; s < chunk.states.size(); ++s) {
+        if (chunk.states[s].defined()) lists.states[s] = {chunk.states[s].flat()};
+      }
     }
+    lists.numbers = {chunk.number};
     update(group, lists, head > 0);
   } else {
     const std::span<const size_t> due(due_);
@@ -445,7 +508,7 @@ void OptimizerImpl::step_chunk(Chunk& chunk) {
   }
   for (const auto i : due_) {
     auto& slot = chunk.slots[i];
-    slot.has_state = slot.has_state || states > 0;
+    slot.has_state = slot.has_state || counts_steps() || !states.empty();
     // The kernels write behind the version counters: backward must notice that saved values are stale.
     slot.param.unsafeGetTensorImpl()->bump_version();
   }
@@ -457,6 +520,7 @@ void OptimizerImpl::step_lists(Chunk& chunk, std::span<const size_t> due, bool f
   const bool fill = !all || lists.params.empty();
   if (fill) lists.clear();
   lists.grads.clear();
+  lists.numbers.clear();
 
   // Kernels run over raw memory: parameter and gradient must lie alike. What does not gets a copy for the call.
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // parameter, its stand-in
@@ -475,8 +539,11 @@ void OptimizerImpl::step_lists(Chunk& chunk, std::span<const size_t> due, bool f
       grad = at::empty_strided(place.sizes, place.strides, chunk.options).copy_(grad);
     }
     lists.grads.push_back(std::move(grad));
+    lists.numbers.push_back(chunk.uniform ? chunk.number : slot.number);
     if (fill) {
-      for (size_t s = 0; s < chunk.states.size(); ++s) lists.states[s].push_back(chunk.states[s].views()[due[n]]);
+      for (size_t s = 0; s < chunk.states.size(); ++s) {
+        if (chunk.states[s].defined()) lists.states[s].push_back(chunk.states[s].views()[due[n]]);
+      }
       if (counts_steps()) lists.steps.push_back(chunk.uniform ? chunk.step : slot.step);
       lists.params.push_back(std::move(param));
     } else if (!lies_alike) {
@@ -501,30 +568,11 @@ Map OptimizerImpl::write_group(const Group& group, int64_t first_index) const {
   Map out;
   for (const auto name : setting_names()) {
     Value& to = out[name];
-    if (name == "lr") {
-      to = group.lr;
-    } else if (name == "momentum") {
-      to = group.momentum;
-    } else if (name == "dampening") {
-      to = group.dampening;
-    } else if (name == "betas") {
-      to = List{group.betas[0], group.betas[1]};
-    } else if (name == "eps") {
-      to = group.eps;
-    } else if (name == "weight_decay") {
-      to = group.weight_decay;
-    } else if (name == "nesterov") {
-      to = group.nesterov;
-    } else if (name == "amsgrad") {
-      to = group.amsgrad;
-    } else if (name == "maximize") {
-      to = group.maximize;
-    } else if (name == "decoupled_weight_decay") {
-      to = group.decoupled_weight_decay;
-    } else {  // one of PyTorch's flags
-      for (const auto& [flag, value] : flags_of_python()) {
-        if (flag == name) to = value;
-      }
+    for_each_setting([&](const auto& setting) {
+      if (setting.name == name) to = to_value(group.*setting.kept);
+    });
+    for (const auto& [flag, value] : flags_of_python()) {
+      if (flag == name) to = value;
     }
   }
   if (group.initial_lr) out["initial_lr"] = *group.initial_lr;
@@ -548,28 +596,10 @@ Group OptimizerImpl::read_group(const Map& saved, const Group& current, const st
         group.initial_lr = value.as_double();
       } else if (std::ranges::find(names, key) == names.end()) {
         group.extra[key] = value;
-      } else if (key == "lr") {
-        group.lr = value.as_double();
-      } else if (key == "momentum") {
-        group.momentum = value.as_double();
-      } else if (key == "dampening") {
-        group.dampening = value.as_double();
-      } else if (key == "betas") {
-        const auto& betas = value.as_list();
-        if (betas.size() != 2) throw Error("betas are two numbers");
-        group.betas = {betas[0].as_double(), betas[1].as_double()};
-      } else if (key == "eps") {
-        group.eps = value.as_double();
-      } else if (key == "weight_decay") {
-        group.weight_decay = value.as_double();
-      } else if (key == "nesterov") {
-        group.nesterov = value.as_bool();
-      } else if (key == "amsgrad") {
-        group.amsgrad = value.as_bool();
-      } else if (key == "maximize") {
-        group.maximize = value.as_bool();
       } else {
-        group.decoupled_weight_decay = value.as_bool();
+        for_each_setting([&](const auto& setting) {
+          if (setting.name == key) from_value(value, group.*setting.kept);
+        });
       }
     } catch (const Error& error) {
       auto info = error.info();
@@ -599,8 +629,12 @@ OptimizerState OptimizerImpl::state_dict() const {
       auto& entry = out.state[slot.index];
       // A copy for each parameter: PyTorch counts every one of them up in place.
       if (counts_steps()) entry.emplace_back("step", (chunk.uniform ? chunk.step : slot.step).clone());
+      if (!number_name().empty()) {
+        const double number = chunk.uniform ? chunk.number : slot.number;
+        entry.emplace_back(std::string(number_name()), at::scalar_tensor(number, at::kFloat));
+      }
       for (size_t s = 0; s < chunk.states.size(); ++s) {
-        entry.emplace_back(std::string(names[s]), chunk.states[s].views()[i]);
+        if (chunk.states[s].defined()) entry.emplace_back(std::string(names[s]), chunk.states[s].views()[i]);
       }
     }
   }
@@ -650,9 +684,9 @@ void OptimizerImpl::load_state_dict(const OptimizerState& saved) {
     bool has_step = false;
     for (const auto& [key, tensor] : entry) {
       const auto label = "parameter " + std::to_string(index) + ", \"" + key + "\"";
-      if (counts_steps() && key == "step") {
+      if ((counts_steps() && key == "step") || (!key.empty() && key == number_name())) {
         if (!tensor.defined() || tensor.numel() != 1) fail("a saved step count is not one number", label, {});
-        has_step = true;
+        has_step = has_step || key == "step";
       } else if (std::ranges::find(names, key) == names.end()) {
         std::vector<std::string> known(names.begin(), names.end());
         if (counts_steps()) known.emplace_back("step");
@@ -683,33 +717,47 @@ void OptimizerImpl::load_state_dict(const OptimizerState& saved) {
   std::ranges::move(groups, groups_.begin());
   ++layout_version_;
   for (auto& chunk : chunks_) {
-    for (auto& arena : chunk.states) arena.flat().zero_();
+    for (auto& arena : chunk.states) {
+      if (arena.defined()) arena.flat().zero_();
+    }
     std::vector<float> steps;
     for (size_t i = 0; i < chunk.slots.size(); ++i) {
       auto& slot = chunk.slots[i];
       const auto entry = entries.find(slot.index);
       slot.has_state = entry != entries.end();
       float count = 0;
+      slot.number = 1;
       if (slot.has_state) {
         for (const auto& [key, tensor] : *entry->second) {
           if (counts_steps() && key == "step") {
             count = tensor.item().toFloat();
             continue;
           }
-          const auto s = static_cast<size_t>(std::ranges::find(names, key) - names.begin());
-          ensure_states(chunk, s + 1);
-          chunk.states[s].views()[i].copy_(tensor);
+          if (key == number_name()) {
+            slot.number = tensor.item().toDouble();
+            continue;
+          }
+          const size_t place = place_of(key);
+          ensure_states(chunk, names.subspan(place, 1));
+          chunk.states[place].views()[i].copy_(tensor);
         }
       }
       steps.push_back(count);
     }
     chunk.uniform = std::ranges::all_of(steps, [&](float count) { return count == steps.front(); });
     chunk.step.fill_(steps.front());
+    chunk.number = chunk.slots.front().number;
     for (size_t i = 0; i < chunk.slots.size(); ++i) {
       chunk.slots[i].step = chunk.uniform ? at::Tensor() : at::full_like(chunk.step, steps[i]);
     }
     chunk.all.clear();
   }
+}
+
+std::vector<ParamGroup> one_group(std::vector<at::Tensor> params) {
+  std::vector<ParamGroup> groups(1);
+  groups[0].params = std::move(params);
+  return groups;
 }
 
 }  // namespace levin::optim

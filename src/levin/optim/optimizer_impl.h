@@ -26,6 +26,7 @@ class LEVIN_API OptimizerImpl {
     int64_t index = 0;          ///< number of the parameter through all groups
     bool has_state = false;     ///< its state tensors hold something
     at::Tensor step;            ///< its own count, once counts differ within the chunk
+    double number = 1;          ///< its own number (see number_name), likewise
     uint32_t grad_version = 0;  ///< version of the bound gradient at the last zero_grad
     bool grad_counts = false;   ///< the bound gradient counts as given even if nothing was added since
   };
@@ -34,6 +35,7 @@ class LEVIN_API OptimizerImpl {
   struct Lists {
     std::vector<at::Tensor> params, grads, steps;
     std::array<std::vector<at::Tensor>, kMaxStates> states;
+    std::vector<double> numbers;
     void clear();
   };
 
@@ -48,8 +50,9 @@ class LEVIN_API OptimizerImpl {
     ArenaLayout layout;
     Arena params;
     Arena grads;
-    std::vector<Arena> states;
-    at::Tensor step;      ///< float32, 0-dim, on the device: the count of all slots while they agree
+    std::vector<Arena> states;  ///< as all_state_names; undefined ones that the group's settings have no use for
+    at::Tensor step;            ///< float32, 0-dim: the count of all slots while they agree
+    double number = 1;          ///< their number (see number_name), likewise
     bool uniform = true;  ///< all slots have the count `step`
     Lists all;            ///< the lists of an update of all slots; grads are filled in at each step
     Lists flat;           ///< the same as one tensor each
@@ -60,6 +63,8 @@ class LEVIN_API OptimizerImpl {
   OptimizerImpl& operator=(const OptimizerImpl&) = delete;
 
   const std::string& name() const noexcept { return name_; }
+  /** Whether this optimizer has the setting, "momentum" for instance. */
+  bool has_setting(std::string_view name) const;
   void zero_grad(bool set_to_none);
   void step();
   int64_t step_count() const noexcept { return step_count_; }
@@ -111,12 +116,18 @@ class LEVIN_API OptimizerImpl {
   OptimizerImpl(std::string name, Group defaults);
   void add_param_groups(std::vector<ParamGroup> groups);
 
-  /** PyTorch's names of the state tensors that a parameter of this group has, at most kMaxStates. */
+  /** PyTorch's names of the state tensors that a parameter of this group has, among all_state_names. */
   virtual std::span<const std::string_view> state_names(const Group& group) const = 0;
-  /** Every name this optimizer ever writes, for reading a file. */
+  /** Every name this optimizer ever writes, at most kMaxStates; the place of a name here is its place in Lists. */
   virtual std::span<const std::string_view> all_state_names() const = 0;
   /** Whether PyTorch's state carries `step`. */
   virtual bool counts_steps() const = 0;
+  /** Whether steps are counted in host memory, where an update reads them without waiting for the device. */
+  virtual bool counts_on_host() const { return false; }
+  /** PyTorch's name of a number that is kept for each parameter beside its count, "" for none; it begins at 1. */
+  virtual std::string_view number_name() const { return {}; }
+  /** That number after the step of this count. */
+  virtual double next_number(const Group&, double /*step*/, double number) const { return number; }
   /** Updates the tensors of `lists`; steps are already advanced. `first`: the states hold nothing yet. */
   virtual void update(const Group& group, Lists& lists, bool first) = 0;
   /** Updates one parameter from a sparse gradient; throws Error unless overridden. */
@@ -131,7 +142,8 @@ class LEVIN_API OptimizerImpl {
   void check_parameter(const at::Tensor& param, size_t group, size_t position) const;
   void build_chunks(size_t group);
   Chunk make_chunk(size_t group, std::vector<Slot> slots, Arena params) const;
-  void ensure_states(Chunk& chunk, size_t count);
+  void ensure_states(Chunk& chunk, std::span<const std::string_view> names);
+  size_t place_of(std::string_view state) const;
   void follow_moved_parameters();
   void step_chunk(Chunk& chunk);
   void step_lists(Chunk& chunk, std::span<const size_t> due, bool first);
@@ -149,5 +161,8 @@ class LEVIN_API OptimizerImpl {
   Lists lists_;  // these two are reused from step to step
   std::vector<size_t> due_;
 };
+
+/** One group of these parameters with the optimizer's settings. */
+LEVIN_API std::vector<ParamGroup> one_group(std::vector<at::Tensor> params);
 
 }  // namespace levin::optim

@@ -66,12 +66,6 @@ Group defaults_of(const SGDOptions& options) {
   return group;
 }
 
-std::vector<ParamGroup> one_group(std::vector<at::Tensor> params) {
-  std::vector<ParamGroup> groups(1);
-  groups[0].params = std::move(params);
-  return groups;
-}
-
 }  // namespace
 
 SGD::SGD(std::vector<at::Tensor> params, SGDOptions options) : SGD(one_group(std::move(params)), options) {}

@@ -44,6 +44,10 @@ def groups(cls, first, second, **kw):
     return lambda ps: cls([{"params": [ps["w"], ps["c"]], **first}, {"params": [ps["b"]], **second}], **kw)
 
 
+def other(cls, **kw):
+    return lambda ps: cls(list(ps.values()), **kw)
+
+
 CASES = {
     "sgd": dict(make=sgd(lr=0.1)),
     "sgd_default": dict(make=sgd()),
@@ -75,6 +79,28 @@ CASES = {
     "adam_clip_norm_inf": dict(make=adam(lr=0.05), clip_norm=(0.05, float("inf"))),
     "sgd_clip_norm_1": dict(make=sgd(lr=0.3), clip_norm=(0.5, 1.0), skip=True),
     "sgd_clip_value": dict(make=sgd(lr=0.3), clip_value=0.05),
+    "rmsprop": dict(make=other(torch.optim.RMSprop)),
+    "rmsprop_centered": dict(make=other(torch.optim.RMSprop, lr=0.01, alpha=0.9, eps=1e-6, weight_decay=0.02, centered=True)),
+    "rmsprop_momentum": dict(make=other(torch.optim.RMSprop, lr=0.005, momentum=0.8, centered=True), skip=True),
+    "rmsprop_maximize": dict(make=other(torch.optim.RMSprop, lr=0.002, momentum=0.5, maximize=True)),
+    "adagrad": dict(make=other(torch.optim.Adagrad, lr=0.1)),
+    "adagrad_settings": dict(make=other(torch.optim.Adagrad, lr=0.1, lr_decay=0.05, weight_decay=0.02,
+                                        initial_accumulator_value=0.1, eps=1e-8), skip=True),
+    "adadelta": dict(make=other(torch.optim.Adadelta)),
+    "adadelta_settings": dict(make=other(torch.optim.Adadelta, lr=0.5, rho=0.8, eps=1e-5, weight_decay=0.02), skip=True),
+    "adamax": dict(make=other(torch.optim.Adamax, lr=0.02)),
+    "adamax_settings": dict(make=other(torch.optim.Adamax, lr=0.02, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.05), skip=True),
+    "nadam": dict(make=other(torch.optim.NAdam, lr=0.02)),
+    "nadam_settings": dict(make=other(torch.optim.NAdam, lr=0.02, betas=(0.8, 0.95), weight_decay=0.05, momentum_decay=0.01),
+                           skip=True),
+    "nadam_decoupled": dict(make=other(torch.optim.NAdam, lr=0.02, weight_decay=0.1, decoupled_weight_decay=True)),
+    "radam": dict(make=other(torch.optim.RAdam, lr=0.02)),
+    "radam_settings": dict(make=other(torch.optim.RAdam, lr=0.02, betas=(0.8, 0.95), weight_decay=0.05), skip=True),
+    "radam_decoupled": dict(make=other(torch.optim.RAdam, lr=0.02, weight_decay=0.1, decoupled_weight_decay=True,
+                                       betas=(0.9, 0.98))),
+    "rprop": dict(make=other(torch.optim.Rprop)),
+    "rprop_settings": dict(make=other(torch.optim.Rprop, lr=0.02, etas=(0.4, 1.3), step_sizes=(1e-4, 0.1)), skip=True),
+    "rmsprop_groups": dict(make=groups(torch.optim.RMSprop, dict(alpha=0.9, momentum=0.9), dict(lr=0.002, centered=True), lr=0.005)),
 }
 
 
@@ -125,9 +151,11 @@ def schedules():
             optimizer.step()
             scheduler.step(metrics[i]) if metric else scheduler.step()
             seen.append(scheduler.get_last_lr())
+        # What is no number, list or word is made again by the constructor.
         state = {k: ("inf" if v == float("inf") else "-inf" if v == -float("inf") else v)
-                 for k, v in scheduler.state_dict().items()}
-        out["cases"][name] = {"lrs": seen, "state": state}
+                 for k, v in scheduler.state_dict().items() if k not in ("milestones", "_schedule_phases")}
+        out["cases"][name] = {"lrs": seen, "state": state,
+                              "momentum": [g["momentum"] for g in optimizer.param_groups]}
 
     follow("step_3", lambda o: S.StepLR(o, 3, 0.7))
     follow("step_1", lambda o: S.StepLR(o, 1, 0.95), change=20)
@@ -138,6 +166,27 @@ def schedules():
     follow("plateau_abs_max", lambda o: S.ReduceLROnPlateau(o, "max", 0.3, 1, 0.01, "abs", 3, [1e-3, 1e-4], 1e-6), metric=True)
     follow("plateau_abs_min", lambda o: S.ReduceLROnPlateau(o, "min", 0.9, 0, 0.2, "abs", 1, 0.05), metric=True)
     follow("plateau_rel_max", lambda o: S.ReduceLROnPlateau(o, "max", 0.8, 1, 0.1, "rel"), metric=True)
+
+    follow("multi_step", lambda o: S.MultiStepLR(o, [4, 4, 10, 33], 0.6))
+    follow("constant", lambda o: S.ConstantLR(o, 0.25, 7))
+    follow("linear", lambda o: S.LinearLR(o, 0.1, 0.8, 12), change=20)
+    follow("exponential", lambda o: S.ExponentialLR(o, 0.93), change=8)
+    follow("polynomial", lambda o: S.PolynomialLR(o, 15, 2.5))
+    follow("warm_restarts", lambda o: S.CosineAnnealingWarmRestarts(o, 5, 2, 0.001))
+    follow("warm_restarts_1", lambda o: S.CosineAnnealingWarmRestarts(o, 9))
+    follow("lambda", lambda o: S.LambdaLR(o, lambda step: 1 / (1 + step)))
+    follow("multiplicative", lambda o: S.MultiplicativeLR(o, lambda step: 0.5 if step % 10 == 0 else 1.01), change=7)
+    follow("one_cycle", lambda o: S.OneCycleLR(o, 0.4, 61))
+    follow("one_cycle_linear", lambda o: S.OneCycleLR(o, 0.2, 70, pct_start=0.4, anneal_strategy="linear", div_factor=10,
+                                                      final_div_factor=100, three_phase=True, base_momentum=0.7))
+    follow("cyclic", lambda o: S.CyclicLR(o, 0.01, 0.2, 7, 4))
+    follow("cyclic_2", lambda o: S.CyclicLR(o, 0.01, 0.2, 5, mode="triangular2", cycle_momentum=False))
+    follow("cyclic_exp", lambda o: S.CyclicLR(o, 0.01, 0.2, 6, mode="exp_range", gamma=0.97, base_momentum=0.6))
+    follow("swa", lambda o: torch.optim.swa_utils.SWALR(o, 0.02, 8), change=30)
+    follow("swa_linear", lambda o: torch.optim.swa_utils.SWALR(o, 0.5, 0, "linear"))
+    follow("sequential", lambda o: S.SequentialLR(o, [S.LinearLR(o, 0.1, 1.0, 5), S.CosineAnnealingLR(o, 20, 0.001),
+                                                      S.ExponentialLR(o, 0.9)], [5, 30]))
+    follow("chained", lambda o: S.ChainedScheduler([S.ConstantLR(o, 0.1, 6), S.ExponentialLR(o, 0.95)]))
 
     # Continuing by last_epoch, as the constructor allows.
     for name, make in {"step_resumed": lambda o: S.StepLR(o, 3, 0.7, last_epoch=10),
@@ -158,7 +207,9 @@ def schedules():
 def states():
     """Optimizer states after 20 steps, and where 10 further steps lead."""
     out = {}
-    for name in ("sgd_nesterov", "adam_amsgrad", "adamw_skipping", "adamw_groups", "adam_skipping"):
+    for name in ("sgd_nesterov", "adam_amsgrad", "adamw_skipping", "adamw_groups", "adam_skipping", "rmsprop_momentum",
+                 "rmsprop_groups", "adagrad_settings", "adadelta", "adamax_settings", "nadam_settings", "nadam", "radam",
+                 "rprop_settings"):
         case = CASES[name]
         data = problem(torch.float32)
         ps = {k: torch.nn.Parameter(data[k].clone()) for k in ("w", "b", "c")}

@@ -206,7 +206,9 @@ Value PickleValue::to_value() const {
     case Type::size: return List(as_size().sizes.begin(), as_size().sizes.end());
     case Type::dict: {
       Map map;
-      for (const auto& [key, item] : as_dict()) map[key.as_string()] = item.to_value();
+      // A Map's keys are strings: a number becomes one.
+      for (const auto& [key, item] : as_dict())
+        map[key.type() == Type::integer ? std::to_string(key.as_int()) : key.as_string()] = item.to_value();
       return map;
     }
     default: wrong_type(*this, "a plain value (None, bool, int, float, str, list or dict)");
