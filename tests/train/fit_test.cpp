@@ -4,10 +4,13 @@
 #include <levin/core/csv.h>
 
 #include <gtest/gtest.h>
+
 #include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <fstream>
+#include <functional>
+#include <iterator>
 
 namespace levin {
 namespace {
@@ -61,99 +64,7 @@ TEST(Fit, WeightsAndMetricsEqualLightnings) {
   }
 }
 
-// --- hook order ---
-
-struct RecorderImpl : CallbackImpl {
-  explicit RecorderImpl(std::vector<std::string>& log) : calls(log) {}
-  void setup(Trainer&, Module&, Stage) override { calls.push_back("callback.setup"); }
-  void teardown(Trainer&, Module&, Stage) override { calls.push_back("callback.teardown"); }
-#define LEVIN_HOOK(name) \
-  void name(Trainer&, Module&) override { calls.push_back("callback." #name); }
-  LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
-#undef LEVIN_HOOK
-#define LEVIN_HOOK(name) \
-  void name(Trainer&, Module&, const Batch&, std::int64_t) override { calls.push_back("callback." #name); }
-  LEVIN_BATCH_HOOKS(LEVIN_HOOK)
-#undef LEVIN_HOOK
-  void on_before_zero_grad(Trainer&, Module&, optim::Optimizer&) override {
-    calls.push_back("callback.on_before_zero_grad");
-  }
-  void on_before_backward(Trainer&, Module&, const at::Tensor&) override {
-    calls.push_back("callback.on_before_backward");
-  }
-  void on_before_optimizer_step(Trainer&, Module&, optim::Optimizer&) override {
-    calls.push_back("callback.on_before_optimizer_step");
-  }
-
-  std::vector<std::string>& calls;
-};
-using Recorder = CallbackHolder<RecorderImpl>;
-
-struct RecordingNet : GoldenNet {
-  explicit RecordingNet(std::vector<std::string>& log) : calls(log) {}
-  void setup(Stage) override { calls.push_back("module.setup"); }
-  void teardown(Stage) override { calls.push_back("module.teardown"); }
-#define LEVIN_HOOK(name) \
-  void name() override { record(#name); }
-  LEVIN_PLAIN_HOOKS(LEVIN_HOOK)
-#undef LEVIN_HOOK
-#define LEVIN_HOOK(name) \
-  void name(const Batch&, std::int64_t) override { record(#name); }
-  LEVIN_BATCH_HOOKS(LEVIN_HOOK)
-#undef LEVIN_HOOK
-  void on_before_zero_grad(optim::Optimizer&) override { record("on_before_zero_grad"); }
-  void on_before_backward(const torch::Tensor&) override { record("on_before_backward"); }
-  void on_before_optimizer_step(optim::Optimizer&) override { record("on_before_optimizer_step"); }
-  torch::Tensor training_step(const Batch& batch, std::int64_t i) override {
-    record("training_step");
-    return GoldenNet::training_step(batch, i);
-  }
-  void validation_step(const Batch& batch, std::int64_t i) override {
-    record("validation_step");
-    GoldenNet::validation_step(batch, i);
-  }
-  void test_step(const Batch&, std::int64_t) override { record("test_step"); }
-  Batch predict_step(const Batch& batch, std::int64_t) override {
-    record("predict_step");
-    return {batch[0]};
-  }
-  void record(const std::string& name) {
-    if (name.find("sanity") == std::string::npos) calls.push_back("module." + name);  // Lightning's modules have none
-  }
-
-  std::vector<std::string>& calls;
-};
-
-class HookOrder : public ::testing::TestWithParam<std::string> {};
-
-TEST_P(HookOrder, IsLightnings) {
-  const std::string label = GetParam();
-  std::vector<std::string> calls;
-  auto options = quiet(label == "plain" ? 2 : label == "max_steps" ? 3 : label == "max_epochs_0" ? 0 : 1);
-  if (label == "accumulate") options.accumulate_grad_batches = 2;
-  if (label == "mid_epoch_validation") options.val_check_interval = count(1);
-  if (label == "max_steps") options.max_steps = 4;
-  if (label == "limit_val_0") options.limit_val_batches = count(0);
-  options.callbacks = {Recorder(calls)};
-  Trainer trainer(options);
-  RecordingNet net(calls);
-  DataLoader train(golden_data(), {.batch_size = 2}), val(golden_data(), {.batch_size = 3});
-  if (label == "validate") {
-    trainer.validate(net, val, {.verbose = false});
-  } else if (label == "test") {
-    trainer.test(net, val, {.verbose = false});
-  } else if (label == "predict") {
-    trainer.predict(net, val);
-  } else {
-    trainer.fit(net, train, val);
-  }
-  EXPECT_EQ(calls, lightning()["hooks"][label].get<std::vector<std::string>>());
-}
-
-INSTANTIATE_TEST_SUITE_P(Golden, HookOrder,
-                         ::testing::Values("plain", "accumulate", "mid_epoch_validation", "max_steps", "limit_val_0",
-                                           "max_epochs_0", "validate", "test", "predict"),
-                         [](const auto& param) { return param.param; });
+// --- hooks ---
 
 TEST(Hooks, OnlyOverriddenOnesAreKnown) {
   struct One : CallbackImpl {
@@ -167,6 +78,82 @@ TEST(Hooks, OnlyOverriddenOnesAreKnown) {
   EXPECT_TRUE(set.has(Hook::on_fit_end));
   EXPECT_FALSE(set.has(Hook::on_train_batch_end));
   EXPECT_FALSE(set.has(Hook::setup));
+}
+
+// --- what a trainer keeps of a run ---
+
+std::string message_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+struct GoldenData : DataModule {
+  explicit GoldenData(const Map& hparams) : batch_size(hparams.get<std::int64_t>("batch_size")) {
+    save_hyperparameters(hparams);
+  }
+  DataLoader train_dataloader() override { return {golden_data(), {.batch_size = batch_size}}; }
+  Map state_dict() const override { return {{"seen", seen}}; }
+  void load_state_dict(const Map& state) override { seen = state.get<std::int64_t>("seen"); }
+  std::int64_t batch_size, seen = 7;
+};
+
+TEST(Lifetimes, AModuleThatIsGoneIsAnError) {
+  Trainer trainer(quiet(1));
+  EXPECT_NE(message_of([&] { trainer.state(); }).find("has not run a module"), std::string::npos);
+  {
+    GoldenNet net;
+    trainer.fit(net, DataLoader(golden_data(), {.batch_size = 2}));
+    EXPECT_TRUE(trainer.state().defined());
+    const GoldenNet copy(net);  // lives and ends on its own
+  }
+  EXPECT_NE(message_of([&] { trainer.state(); }).find("module of the last run is gone"), std::string::npos);
+  EXPECT_NE(message_of([&] { trainer.save_checkpoint("nowhere.ckpt"); }).find("is gone"), std::string::npos);
+  EXPECT_FALSE(trainer.callback_metrics().empty());
+  GoldenNet next;
+  {
+    GoldenData data({{"batch_size", 2}});
+    trainer.validate(next, DataLoader(golden_data(), {.batch_size = 5}), {.verbose = false});
+    EXPECT_TRUE(trainer.state().defined());
+    trainer.fit(next, data);
+  }
+  EXPECT_NE(message_of([&] { trainer.state(); }).find("data module of the last run is gone"), std::string::npos);
+}
+
+TEST(DataModules, HyperparametersAreSavedLoggedAndBuiltFrom) {
+  const TempDir dir;
+  GoldenNet net;
+  net.save_hyperparameters({{"width", 3}});
+  GoldenData data({{"batch_size", 2}});
+  data.seen = 11;
+  auto options = quiet(1);
+  options.logger = CSVLogger({.save_dir = dir.path()});
+  Trainer trainer(options);
+  trainer.fit(net, data);
+  std::ifstream file(trainer.log_dir() + "/hparams.yaml");
+  const std::string logged((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_NE(logged.find("batch_size: 2"), std::string::npos) << logged;
+  EXPECT_NE(logged.find("width: 3"), std::string::npos) << logged;
+
+  const std::string path = dir / "saved.ckpt";
+  trainer.save_checkpoint(path);
+  const auto saved = load_checkpoint(path);
+  EXPECT_EQ(saved.at("datamodule_hparams_name").as_string(), "kwargs");
+  EXPECT_EQ(checkpoint_datamodule_hyperparameters(saved), (Map{{"batch_size", 2}}));
+  const auto built = load_from_checkpoint<GoldenData>(path);
+  EXPECT_EQ(built->batch_size, 2);
+  EXPECT_EQ(built->seen, 11);
+  EXPECT_EQ(load_from_checkpoint<GoldenData>(path, {{"batch_size", 4}})->batch_size, 4);
+  trainer.validate(net, DataLoader(golden_data(), {.batch_size = 5}), {.verbose = false});
+  trainer.save_checkpoint(path);
+  EXPECT_NE(message_of([&] { load_from_checkpoint<GoldenData>(path); }).find("holds no hyperparameters"),
+            std::string::npos);
+
+  net.save_hyperparameters({{"batch_size", 5}});
+  EXPECT_NE(message_of([&] { trainer.fit(net, data); }).find("different values"), std::string::npos);
 }
 
 // --- rules ---

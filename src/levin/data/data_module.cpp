@@ -23,4 +23,8 @@ void DataModule::on_exception(std::exception_ptr /*error*/) {}
 Map DataModule::state_dict() const { return {}; }
 void DataModule::load_state_dict(const Map& /*state*/) {}
 
+void DataModule::save_hyperparameters(const Map& hparams) {
+  for (const auto& [key, value] : hparams) hparams_[key] = value;
+}
+
 }  // namespace levin

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/core/export.h>
+#include <levin/core/lifetime.h>
 #include <levin/core/value.h>
 #include <levin/data/batch.h>
 #include <levin/data/loader.h>
@@ -48,6 +49,16 @@ class LEVIN_API DataModule {
 
   virtual Map state_dict() const;
   virtual void load_state_dict(const Map& state);
+
+  /** Keeps hyperparameters with the data: saved in checkpoints and given to loggers. Merges into earlier ones. */
+  void save_hyperparameters(const Map& hparams);
+  const Map& hparams() const { return hparams_; }
+
+ private:
+  friend class Trainer;
+
+  Lifetime lifetime_;
+  Map hparams_;
 };
 
 }  // namespace levin

@@ -232,31 +232,50 @@ Map checkpoint_datamodule_hyperparameters(const PickleDict& checkpoint) {
   return hyperparameters(checkpoint, "datamodule_hyper_parameters");
 }
 
-void detail::rebuild(const std::string& path, const PickleDict& checkpoint, const Map& overrides, bool needs_any,
-                     const std::function<torch::nn::Module&(const Map&)>& make, LoadOptions options) {
-  Map hparams = checkpoint_hyperparameters(checkpoint);
+namespace {
+
+// Runs `make` on saved hyperparameters with `overrides` over them; an Error in it names the file and what to do.
+template <class Built>
+Built& build(const std::string& path, Map hparams, const Map& overrides, bool needs_any, const std::string& kind,
+             const std::function<Built&(const Map&)>& make) {
   const bool saved = !hparams.empty();
   for (const auto& [key, value] : overrides) hparams[key] = value;
   if (hparams.empty() && needs_any) {
-    throw Error(
-        {.what = "the checkpoint holds no hyperparameters to build the module from",
-         .value = {},
-         .where = path,
-         .hint = "call save_hyperparameters in the module's constructor, or give them to load_from_checkpoint"});
+    throw Error({.what = "the checkpoint holds no hyperparameters to build the " + kind + " from",
+                 .value = {},
+                 .where = path,
+                 .hint = "call save_hyperparameters in the " + kind +
+                         "'s constructor, or give them to load_from_checkpoint"});
   }
-  torch::nn::Module* module = nullptr;
   try {
-    module = &make(hparams);
+    return make(hparams);
   } catch (const Error& error) {
     auto info = error.info();
-    info.what = "the module cannot be built from the checkpoint's hyperparameters: " + info.what;
+    info.what = "the " + kind + " cannot be built from the checkpoint's hyperparameters: " + info.what;
     info.where = path + (info.where.empty() ? "" : ", " + info.where);
     if (info.hint.empty() || !saved)
       info.hint = "save it with save_hyperparameters, or give it to load_from_checkpoint";
     throw Error(std::move(info));
   }
+}
+
+}  // namespace
+
+void detail::rebuild(const std::string& path, const PickleDict& checkpoint, const Map& overrides, bool needs_any,
+                     const std::function<torch::nn::Module&(const Map&)>& make, LoadOptions options) {
+  auto& module = build(path, checkpoint_hyperparameters(checkpoint), overrides, needs_any, "module", make);
   if (options.where.empty()) options.where = path;
-  load_state_dict(*module, checkpoint.at("state_dict").as_dict(), options);
+  load_state_dict(module, checkpoint.at("state_dict").as_dict(), options);
+}
+
+void detail::rebuild_data(const std::string& path, const Map& overrides, bool needs_any,
+                          const std::function<DataModule&(const Map&)>& make) {
+  const PickleDict checkpoint = load_checkpoint(path);
+  DataModule& data =
+      build(path, checkpoint_datamodule_hyperparameters(checkpoint), overrides, needs_any, "data module", make);
+  const PickleValue* own = checkpoint.find("levin");
+  if (const PickleValue* saved = own && own->is_dict() ? own->as_dict().find("data_module") : nullptr)
+    data.load_state_dict(saved->to_value().as_map());
 }
 
 }  // namespace levin

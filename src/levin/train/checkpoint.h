@@ -4,6 +4,7 @@
 #include <levin/core/error.h>
 #include <levin/core/export.h>
 #include <levin/core/value.h>
+#include <levin/data/data_module.h>
 #include <levin/train/checkpoint_io/pickle_value.h>
 
 #include <torch/nn/module.h>
@@ -85,6 +86,9 @@ namespace detail {
 /** Runs `make` on the checkpoint's hyperparameters; an Error in it names the file and what to do. */
 LEVIN_API void rebuild(const std::string& path, const PickleDict& checkpoint, const Map& overrides, bool needs_any,
                        const std::function<torch::nn::Module&(const Map&)>& make, LoadOptions options);
+/** The same for a data module's, and its saved state. */
+LEVIN_API void rebuild_data(const std::string& path, const Map& overrides, bool needs_any,
+                            const std::function<DataModule&(const Map&)>& make);
 }  // namespace detail
 
 /**
@@ -126,6 +130,35 @@ std::shared_ptr<M> load_from_checkpoint(const std::string& path, const Map& over
       },
       std::move(options));
   return module;
+}
+
+/**
+ * Builds a data module again as it was saved: from its hyperparameters (`DataModule::save_hyperparameters`), with
+ * `overrides` over them, and its state. D is made by a constructor that takes a `const Map&`, else by its default
+ * constructor when the checkpoint holds no hyperparameters. Throws Error when a hyperparameter is missing.
+ */
+template <std::derived_from<DataModule> D>
+std::shared_ptr<D> load_from_checkpoint(const std::string& path, const Map& overrides = {}) {
+  constexpr bool from_map = std::constructible_from<D, const Map&>;
+  static_assert(from_map || std::default_initializable<D>,
+                "load_from_checkpoint needs a constructor taking const levin::Map&, or a default constructor");
+  std::shared_ptr<D> data;
+  detail::rebuild_data(path, overrides, /*needs_any=*/!std::default_initializable<D>,
+                       [&](const Map& hparams) -> DataModule& {
+                         if constexpr (from_map) {
+                           data = std::make_shared<D>(hparams);
+                         } else {
+                           if (!hparams.empty()) {
+                             throw Error({.what = "the class cannot be made from hyperparameters, but there are some",
+                                          .value = hparams.to_string(),
+                                          .where = {},
+                                          .hint = "give it a constructor that takes const levin::Map&"});
+                           }
+                           data = std::make_shared<D>();
+                         }
+                         return *data;
+                       });
+  return data;
 }
 
 }  // namespace levin

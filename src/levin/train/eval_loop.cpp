@@ -130,14 +130,6 @@ void Trainer::Impl::run_sanity_check() {
 void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
   const ProfiledAction action(profiler(), "run_validation");
   const torch::NoGradGuard no_grad;
-  if (fitting && !sanity_checking && !accumulating()) {
-    if (model_hooks.has(Hook::on_validation_model_zero_grad)) {
-      context = Hook::on_validation_model_zero_grad;
-      model->on_validation_model_zero_grad();
-    } else {
-      forget_gradients();
-    }
-  }
   const EvalScope scope(*model, model_hooks, Hook::on_validation_model_eval, &Module::on_validation_model_eval,
                         Hook::on_validation_model_train, &Module::on_validation_model_train);
   active_log = &val_log;

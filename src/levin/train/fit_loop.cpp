@@ -75,7 +75,10 @@ void Trainer::Impl::run_epoch() {
     train_log.begin_batch(batch);
 
     on_train_batch_start(batch, batch_idx);
-    if (skip_epoch) break;
+    if (skip_epoch) {
+      progress.is_last_batch = true;
+      break;
+    }
     progress.batch.increment_started();
     const std::int64_t steps_before = progress.global_step();
     train_batch(batch, batch_idx);
@@ -104,6 +107,7 @@ void Trainer::Impl::finish_batch(std::int64_t batch_idx) {
     pending = validation_due(batch_idx) ? Tail::validation : Tail::after_validation;
   }
   if (pending == Tail::validation) {
+    clear_gradients_for_validation();
     if (reload_due(LoaderKind::val)) setup_val_loader();
     run_validation(num_val_batches);
     active_log = &train_log;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/core/export.h>
+#include <levin/core/lifetime.h>
 #include <levin/core/value.h>
 #include <levin/data/batch.h>
 #include <levin/data/data_module.h>
@@ -109,7 +110,8 @@ class LEVIN_API Module : public torch::nn::Module {
   /** By default clips as the Trainer's options say. */
   virtual void configure_gradient_clipping(optim::Optimizer& optimizer, std::optional<double> gradient_clip_val,
                                            ClipAlgorithm gradient_clip_algorithm);
-  /** Before a validation within fit; by default forgets the gradients. */
+  /** Before a validation within fit, between accumulation windows; by default forgets the gradients, but in manual
+   * optimization leaves them to the module. */
   virtual void on_validation_model_zero_grad();
   virtual void on_validation_model_eval() { eval(); }
   /** After a validation the Trainer puts each submodule's flag back, unless this is overridden. */
@@ -172,6 +174,7 @@ class LEVIN_API Module : public torch::nn::Module {
  private:
   friend class Trainer;
 
+  Lifetime lifetime_;
   Trainer* trainer_ = nullptr;
   bool automatic_optimization_ = true;
   Map hparams_;

@@ -12,7 +12,7 @@ namespace levin {
 
 // Batches are accumulated in windows of equal size from the start of the epoch; the last one may be shorter.
 Trainer::Impl::Window Trainer::Impl::window_of(std::int64_t batch_idx) const {
-  const std::int64_t size = options.accumulate_grad_batches;
+  const std::int64_t size = accumulate_grad_batches;
   const std::int64_t begin = batch_idx - batch_idx % size;
   const bool last = batch_idx + 1 == begin + size || progress.is_last_batch;
   // How short the last window is shows beforehand only where the loader knows its length.
@@ -116,12 +116,24 @@ void Trainer::Impl::zero_grad(std::int64_t index) {
 // Whether gradients of a window that is not complete wait for its other batches.
 bool Trainer::Impl::accumulating() const {
   return !model->automatic_optimization() ||
-         (progress.batch.current.ready % options.accumulate_grad_batches != 0 && !progress.is_last_batch);
+         (progress.batch.current.ready % accumulate_grad_batches != 0 && !progress.is_last_batch);
 }
 
-// Between windows: their memory serves the validation.
+// Between windows: their memory serves the validation. In manual optimization only the module knows whether they count.
 void Trainer::Impl::forget_gradients() {
+  if (!model->automatic_optimization()) return;
   for (std::int64_t i = 0; i < optimizers.size(); ++i) optimizers.optimizer(i).zero_grad();
+}
+
+void Trainer::Impl::clear_gradients_for_validation() {
+  if (model->automatic_optimization() && accumulating()) return;
+  if (model_hooks.has(Hook::on_validation_model_zero_grad)) {
+    context = Hook::on_validation_model_zero_grad;
+    model->on_validation_model_zero_grad();
+    context = Hook::none;
+  } else {
+    forget_gradients();
+  }
 }
 
 void Trainer::Impl::backward(const torch::Tensor& unscaled) {

@@ -26,13 +26,21 @@ std::string type_name(const torch::nn::Module& module) {
   return name;
 }
 
+void add_children(const torch::nn::Module& module, const std::string& prefix, std::int64_t depth, TextTable& table) {
+  if (depth == 0) return;
+  for (const auto& child : module.named_children()) {
+    const std::string name = prefix + child.key();
+    table.add_row({name, type_name(*child.value()), std::to_string(count_parameters(*child.value()).all),
+                   child.value()->is_training() ? "train" : "eval"});
+    add_children(*child.value(), name + ".", depth - 1, table);
+  }
+}
+
 }  // namespace
 
-std::string summarize(const torch::nn::Module& module) {
-  TextTable table({"name", "type", "parameters"});
-  for (const auto& child : module.named_children()) {
-    table.add_row({child.key(), type_name(*child.value()), std::to_string(count_parameters(*child.value()).all)});
-  }
+std::string summarize(const torch::nn::Module& module, std::int64_t max_depth) {
+  TextTable table({"name", "type", "parameters", "mode"});
+  add_children(module, "", max_depth, table);
   const Count total = count_parameters(module);
   std::string text = table.empty() ? "" : table.to_string();
   text += std::to_string(total.all) + " parameters, " + std::to_string(total.trainable) + " trainable, " +

@@ -220,11 +220,8 @@ TrainState TrainState::load(const std::string& path) {
 }
 
 TrainState Trainer::state() const {
-  if (impl_->model) return TrainState(impl_->capture(/*weights_only=*/false));
-  throw Error({.what = "there is no state: the trainer has not run a module",
-               .value = {},
-               .where = {},
-               .hint = "call fit first"});
+  impl_->living_model("there is no state");
+  return TrainState(impl_->capture(/*weights_only=*/false));
 }
 
 PickleDict Trainer::Impl::capture(bool weights_only) const {
@@ -241,17 +238,27 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
     state["hparams_name"] = "kwargs";
     state["hyper_parameters"] = PickleValue(model->hparams());
   }
+  if (data && data_life.ended()) {
+    throw Error({.what = "the data module of the last run is gone, and its state with it",
+                 .value = {},
+                 .where = {},
+                 .hint = "keep it as long as the trainer is asked for its state"});
+  }
+  if (data && !data->hparams().empty()) {
+    state["datamodule_hparams_name"] = "kwargs";
+    state["datamodule_hyper_parameters"] = PickleValue(data->hparams());
+  }
   PickleDict own{{"version", kStateVersion}};
   if (!weights_only) {
-    if (data) {
-      if (const Map saved = data->state_dict(); !saved.empty()) own["data_module"] = PickleValue(saved);
-    }
     PickleDict callback_states;
     for (const Callback& callback : callbacks) {
       if (Map saved = callback->state_dict(); !saved.empty())
         callback_states[callback->state_key()] = callback_state_to_pickle(saved);
     }
     state["callbacks"] = std::move(callback_states);
+    if (data) {
+      if (const Map saved = data->state_dict(); !saved.empty()) own["data_module"] = PickleValue(saved);
+    }
     if (options.precision.has_scaler()) state[Precision::state_key] = PickleValue(options.precision.state_dict());
     PickleList optimizer_states, schedulers;
     for (std::int64_t i = 0; i < optimizers.size(); ++i)
@@ -302,12 +309,7 @@ PickleDict Trainer::Impl::capture(bool weights_only) const {
 }
 
 PickleDict Trainer::dump_checkpoint(bool weights_only) const {
-  if (!impl_->model) {
-    throw Error({.what = "there is nothing to save: the trainer has not run a module",
-                 .value = {},
-                 .where = {},
-                 .hint = "call fit first"});
-  }
+  impl_->living_model("there is nothing to save");
   return impl_->capture(weights_only);
 }
 

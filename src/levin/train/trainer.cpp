@@ -114,9 +114,14 @@ Trainer::Impl::Impl(Trainer& trainer, TrainerOptions trainer_options)
     throw_option("enable_progress_bar = false contradicts the progress bar among the callbacks", "",
                  "drop one of the two");
   }
+  if (options.enable_model_summary == false && has(&CallbackImpl::is_model_summary)) {
+    throw_option("enable_model_summary = false contradicts the ModelSummary among the callbacks", "",
+                 "drop one of the two");
+  }
   options.enable_checkpointing = options.enable_checkpointing.value_or(true);
   options.enable_progress_bar = options.enable_progress_bar.value_or(true);
-  options.enable_model_summary = options.enable_model_summary.value_or(*options.enable_progress_bar);
+  options.enable_model_summary = options.enable_model_summary.value_or(*options.enable_progress_bar) &&
+                                 !has(&CallbackImpl::is_model_summary);
   if (*options.enable_progress_bar && !has(&CallbackImpl::is_progress_bar))
     own_callbacks.push_back(ProgressBarCallback());
   if (*options.enable_checkpointing && !has(&CallbackImpl::is_checkpoint)) own_callbacks.push_back(ModelCheckpoint());
@@ -177,8 +182,10 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
   if (options.handle_signals) signals.emplace(run_signals());
   const GlobalModes modes(options, fitting);
   model = &ref.module();
+  model_life = model->lifetime_.watch();
   model_hooks = ref.hooks();
   data = data_ref ? &data_ref->data() : nullptr;
+  data_life = data ? data->lifetime_.watch() : Lifetime::Watch();
   data_hooks = data_ref ? data_ref->hooks() : HookSet();
   transfers_by_hook = false;
   for (const Hook hook :
@@ -272,6 +279,7 @@ void Trainer::Impl::end_in_error(std::exception_ptr error) {
 
 void Trainer::Impl::fit(const FitOptions& fit_options) {
   should_stop = resumed = resumed_mid_epoch = false;
+  accumulate_grad_batches = options.accumulate_grad_batches;
   pending = Tail::none;
   train_loader = val_loader = DataLoader();
   train_loader_state.reset();
@@ -312,7 +320,7 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
 
   if (options.compile.on()) compiled = std::make_unique<CompiledStages>(*this);
   on_fit_start();
-  for (const Logger& logger : loggers) logger->log_hyperparams(model->hparams());
+  log_hyperparams();
   if (*options.enable_model_summary) console::info(summarize(*model));
   if (from) restore(from.checkpoint(), where);
   from = {};
@@ -323,6 +331,41 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
   run_fit();
   if (interrupted) save_interrupted();
   on_fit_end();
+}
+
+// The module's and the data module's together, as a run's; in every stage.
+void Trainer::Impl::log_hyperparams() const {
+  Map hparams = model->hparams();
+  if (data) {
+    for (const auto& [name, value] : data->hparams()) {
+      if (const Value* own = hparams.find(name); own && !(*own == value)) {
+        throw Error({.what = "module and data module have different values of the hyperparameter \"" + name + "\"",
+                     .value = own->to_string() + " and " + value.to_string(),
+                     .where = {},
+                     .hint = "save it in one of the two, or under another name"});
+      }
+      hparams[name] = value;
+    }
+  }
+  if (hparams.empty()) return;
+  for (const Logger& logger : loggers) logger->log_hyperparams(hparams);
+}
+
+// The module of the run, or of the last one if it is still there.
+Module& Trainer::Impl::living_model(const char* purpose) const {
+  if (!model) {
+    throw Error({.what = std::string(purpose) + ": the trainer has not run a module",
+                 .value = {},
+                 .where = {},
+                 .hint = "call fit first"});
+  }
+  if (model_life.ended()) {
+    throw Error({.what = std::string(purpose) + ": the module of the last run is gone",
+                 .value = {},
+                 .where = {},
+                 .hint = "keep it as long as the trainer is asked for its state"});
+  }
+  return *model;
 }
 
 // A run that a signal ends leaves a checkpoint that goes on at the next batch.
@@ -349,6 +392,8 @@ Map Trainer::Impl::evaluate(Stage stage, const EvalOptions& eval_options) {
     load_weights(load_checkpoint(path), path);
   }
   model->to(device);
+  log_hyperparams();
+  if ((testing ? options.limit_test_batches : options.limit_val_batches).value() == 0) return {};
   DataLoader loader = request_loader(testing ? LoaderKind::test : LoaderKind::val);
   if (!loader.defined()) {
     throw Error(
@@ -386,6 +431,8 @@ std::vector<Batch> Trainer::Impl::predict(const EvalOptions& eval_options) {
     load_weights(load_checkpoint(path), path);
   }
   model->to(device);
+  log_hyperparams();
+  if (options.limit_predict_batches.value() == 0) return {};
   DataLoader loader = request_loader(LoaderKind::predict);
   if (!loader.defined()) {
     throw Error({.what = "predict needs a loader",
@@ -482,7 +529,7 @@ std::vector<Batch> Trainer::predict(ModuleRef model, EvalOptions options) {
 
 std::int64_t Trainer::current_epoch() const { return impl_->progress.epoch.current.completed; }
 std::int64_t Trainer::global_step() const { return impl_->progress.global_step(); }
-std::int64_t Trainer::batch_idx() const { return std::max<std::int64_t>(impl_->progress.batch.current.ready - 1, 0); }
+std::int64_t Trainer::batch_idx() const { return impl_->progress.batch.current.ready - 1; }
 std::int64_t Trainer::total_batches() const { return impl_->progress.batch.total.completed; }
 std::int64_t Trainer::num_training_batches() const { return impl_->num_training_batches; }
 std::int64_t Trainer::num_val_batches() const {
@@ -495,12 +542,15 @@ std::int64_t Trainer::num_val_batches() const {
 }
 
 std::int64_t Trainer::estimated_stepping_batches() {
-  if (!impl_->train_loader.defined()) impl_->setup_train_loader();
+  if (!impl_->train_loader.defined()) {
+    impl_->living_model("the number of steps is not known");
+    impl_->setup_train_loader();
+  }
   const TrainerOptions& o = impl_->options;
   const std::int64_t by_steps = o.max_steps >= 0 ? o.max_steps : kUnknownLength;
   if (*o.max_epochs < 0 || impl_->num_training_batches == kUnknownLength) return by_steps;
   const std::int64_t an_epoch =
-      (impl_->num_training_batches + o.accumulate_grad_batches - 1) / o.accumulate_grad_batches;
+      (impl_->num_training_batches + impl_->accumulate_grad_batches - 1) / impl_->accumulate_grad_batches;
   return std::min(by_steps, *o.max_epochs * an_epoch);
 }
 
@@ -534,6 +584,21 @@ optim::Optimizer& Trainer::optimizer(std::int64_t index) const {
 }
 std::int64_t Trainer::num_optimizers() const { return impl_->optimizers.size(); }
 const std::vector<LRSchedulerConfig>& Trainer::schedulers() const { return impl_->optimizers.schedulers(); }
+void Trainer::set_schedulers(std::vector<LRSchedulerConfig> schedulers) {
+  impl_->optimizers.schedulers() = std::move(schedulers);
+}
+std::int64_t Trainer::accumulate_grad_batches() const { return impl_->accumulate_grad_batches; }
+void Trainer::set_accumulate_grad_batches(std::int64_t batches) {
+  if (batches < 1) {
+    throw Error({.what = "accumulate_grad_batches must be at least 1",
+                 .value = std::to_string(batches),
+                 .where = {},
+                 .hint = {}});
+  }
+  impl_->accumulate_grad_batches = batches;
+}
+const DataLoader& Trainer::train_dataloader() const { return impl_->train_loader; }
+void Trainer::update_batch_norm() { impl_->update_batch_norm(); }
 const std::vector<Callback>& Trainer::callbacks() const { return impl_->callbacks; }
 const std::vector<Logger>& Trainer::loggers() const { return impl_->loggers; }
 std::string Trainer::log_dir() const { return impl_->log_dir(); }

@@ -69,14 +69,15 @@ class LEVIN_API Trainer {
   std::vector<Batch> predict(ModuleRef model, DataModuleRef data, EvalOptions options = {});
   std::vector<Batch> predict(ModuleRef model, EvalOptions options = {});
 
-  /** Writes the state of the run (or of the last one) in Lightning's checkpoint layout; atomic. */
+  /** Writes the state of the run (or of the last one, while its module lives) in Lightning's checkpoint layout; atomic.
+   * Throws Error before the first run, and when the module is gone. */
   void save_checkpoint(const std::string& path, bool weights_only = false);
   /** The same state as a value; its tensors alias the run's. */
   Checkpoint dump_checkpoint(bool weights_only = false) const;
   /** The file that the fit was resumed from, else "". */
   const std::string& ckpt_path() const;
 
-  /** The state of the run (or of the last one) as a value in memory; throws Error before the first. */
+  /** The state of the run (or of the last one) as a value in memory; throws Error as save_checkpoint. */
   TrainState state() const;
 
   /** The latest value logged under `name`; when there is none, throws Error with the nearest name and `wanted_by`. */
@@ -91,7 +92,7 @@ class LEVIN_API Trainer {
 
   std::int64_t current_epoch() const;  ///< epochs completed
   std::int64_t global_step() const;    ///< optimizer steps taken, each optimizer's counted
-  std::int64_t batch_idx() const;      ///< index of the running batch in its epoch
+  std::int64_t batch_idx() const;      ///< index of the running batch in its epoch; -1 before the first
   std::int64_t total_batches() const;  ///< training batches done in all epochs
   /** Training batches an epoch; kUnknownLength when the loader does not know. Known once the loaders are made. */
   std::int64_t num_training_batches() const;
@@ -125,6 +126,20 @@ class LEVIN_API Trainer {
   optim::Optimizer& optimizer(std::int64_t index = 0) const;
   std::int64_t num_optimizers() const;
   const std::vector<LRSchedulerConfig>& schedulers() const;
+  /** Puts other schedulers in place of the run's, for a callback that takes the learning rate over. */
+  void set_schedulers(std::vector<LRSchedulerConfig> schedulers);
+  /** Batches an optimizer step, as the options say unless a callback has changed it. */
+  std::int64_t accumulate_grad_batches() const;
+  /** Changes it from the next epoch on, or for this one in on_train_start and on_train_epoch_start. */
+  void set_accumulate_grad_batches(std::int64_t batches);
+  /** The training loader of the run; undefined before it was made. */
+  const DataLoader& train_dataloader() const;
+  /**
+   * Computes the running statistics of all batch normalisations anew, by one pass of training_step over the training
+   * data without gradients, and without what it logs (torch.optim.swa_utils.update_bn). From hooks of a fit, once the
+   * weights are no longer those that the statistics were gathered with.
+   */
+  void update_batch_norm();
   const std::vector<Callback>& callbacks() const;
   /** The first callback of type Impl, or nullptr. */
   template <class Impl>

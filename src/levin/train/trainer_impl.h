@@ -65,6 +65,7 @@ struct Trainer::Impl {
 
   // The run under way, or the last one.
   Module* model = nullptr;
+  Lifetime::Watch model_life, data_life;  // they may end before the trainer does
   HookSet model_hooks;
   DataModule* data = nullptr;
   HookSet data_hooks;
@@ -91,6 +92,7 @@ struct Trainer::Impl {
   bool resumed = false;
   Tail pending = Tail::none;
   bool last_batch_stepped = false;
+  std::int64_t accumulate_grad_batches = 1;  // of the options, or of a callback that changes it
   bool loss_missing = false;  // training_step returned none for the last batch
   std::int64_t toggled = -1;  // the optimizer whose parameters alone require grad
   std::vector<std::pair<at::Tensor, bool>> toggled_flags;
@@ -117,6 +119,8 @@ struct Trainer::Impl {
   void begin_run(Stage stage);
   void end_in_error(std::exception_ptr error);
   void set_callbacks();
+  Module& living_model(const char* purpose) const;
+  void log_hyperparams() const;
   void fit(const FitOptions& fit_options);
   Map evaluate(Stage stage, const EvalOptions& eval_options);
   std::vector<Batch> predict(const EvalOptions& eval_options);
@@ -163,6 +167,8 @@ struct Trainer::Impl {
   void zero_grad(std::int64_t index);
   bool accumulating() const;
   void forget_gradients();
+  void clear_gradients_for_validation();
+  void update_batch_norm();
   void backward(const torch::Tensor& loss);
   void update_parameters(std::int64_t index, compile::OptimizerStage* flat = nullptr);
   void correct_short_window(std::int64_t index, std::int64_t batch_idx, const Window& window);

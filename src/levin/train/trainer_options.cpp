@@ -56,6 +56,7 @@ void check_barebones(const TrainerOptions& o) {
   refuse(o.detect_anomaly, "detect_anomaly");
   refuse(static_cast<bool>(o.profiler), "profiler");
   refuse(!o.logger.list().empty(), "logger");
+  refuse(o.log_every_n_steps != 0 && o.log_every_n_steps != TrainerOptions().log_every_n_steps, "log_every_n_steps");
   for (const Callback& callback : o.callbacks) {
     refuse(callback->is_checkpoint(), "a ModelCheckpoint");
     refuse(callback->is_progress_bar(), "a progress bar");

@@ -65,6 +65,7 @@ class LEVIN_API CallbackImpl {
    */
   virtual bool monitors() const { return is_checkpoint(); }
   virtual bool is_progress_bar() const { return false; }
+  virtual bool is_model_summary() const { return false; }
 };
 
 /** Handle of a callback; copies share the object. */
@@ -72,6 +73,9 @@ class LEVIN_API Callback {
  public:
   template <std::derived_from<CallbackImpl> Impl>
   Callback(std::shared_ptr<Impl> impl) : impl_(std::move(impl)), hooks_(overridden_hooks<Impl, CallbackImpl>()) {}
+
+  /** For an implementation that knows only when it is made which hooks it needs. */
+  Callback(std::shared_ptr<CallbackImpl> impl, HookSet hooks) : impl_(std::move(impl)), hooks_(hooks) {}
 
   CallbackImpl* operator->() const { return impl_.get(); }
   CallbackImpl& operator*() const { return *impl_; }
