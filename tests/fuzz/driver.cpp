@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
   crash_path = argv[3];
   __sanitizer_set_death_callback(keep_input);
   std::set_terminate([] { die("an exception that is no Error"); });
-  std::signal(SIGALRM, [](int) { die("an input takes more than ten seconds"); });
+  std::signal(SIGPROF, [](int) { die("256 inputs take more than ten seconds of processor time"); });
 
   static std::array<std::uint8_t, kMapSize> seen;
   std::vector<std::string> pool;
@@ -155,7 +155,8 @@ int main(int argc, char** argv) {
     hits.fill(0);
     previous = 0;
     current = input;
-    if (runs++ % 256 == 0) ::alarm(10);
+    constexpr itimerval kTenSeconds{.it_interval = {}, .it_value = {.tv_sec = 10, .tv_usec = 0}};
+    if (runs++ % 256 == 0) ::setitimer(ITIMER_PROF, &kTenSeconds, nullptr);
     LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(current.data()), current.size());
     return brings_news(seen);
   };
