@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <filesystem>
 #include <vector>
 
 namespace {
@@ -38,6 +39,10 @@ levin::TensorDataset blobs() {
 
 TEST(CallbackDocs, BlocksRun) {
   levin::console::set_level(levin::console::Level::error);
+  const auto here = std::filesystem::current_path();
+  const auto folder = std::filesystem::path(::testing::TempDir()) / "levin-callback-docs";
+  std::filesystem::create_directories(folder);
+  std::filesystem::current_path(folder);  // checkpoints go there
   torch::manual_seed(0);
   const auto data = blobs();
   const levin::DataLoader train(data, {.batch_size = 8}), val(data, {.batch_size = 64});
@@ -70,6 +75,8 @@ TEST(CallbackDocs, BlocksRun) {
     return {data, {.batch_size = batch_size, .shuffle = true}};
   });
   EXPECT_EQ(size, 64);
+  std::filesystem::current_path(here);
+  std::filesystem::remove_all(folder);
   levin::console::set_level(levin::console::Level::info);
 }
 

@@ -13,6 +13,7 @@
 #include <random>
 #include <string>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <vector>
 
