@@ -179,7 +179,7 @@ std::optional<std::int64_t> RayJobs::free_slots(double cpus, double gpus) const 
   std::int64_t slots = 0;
   for (const auto& [id, node] : *nodes) {
     if (!node.is_map()) return std::nullopt;
-    const auto room = [&](const char* resource, double needed) {
+    const auto room = [&node = node](const char* resource, double needed) {
       if (needed <= 0) return std::numeric_limits<double>::infinity();
       const Value* usage = node.as_map().find(resource);
       if (usage == nullptr || !usage->is_list() || usage->as_list().size() != 2) return 0.0;

@@ -31,7 +31,7 @@ LinearExpr param(std::string name) {
 LinearExpr operator+(LinearExpr a, const LinearExpr& b) {
   for (const auto& [name, factor] : b.terms_) {
     const auto it =
-        std::find_if(a.terms_.begin(), a.terms_.end(), [&](const auto& term) { return term.first == name; });
+        std::find_if(a.terms_.begin(), a.terms_.end(), [&name = name](const auto& term) { return term.first == name; });
     if (it != a.terms_.end())
       it->second += factor;
     else

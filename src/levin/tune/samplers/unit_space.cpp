@@ -77,11 +77,11 @@ SearchSpace common_space(const std::vector<TrialPtr>& trials) {
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   SearchSpace out;
   for (const auto& [name, distribution] : entries) {
-    const bool everywhere = std::all_of(trials.begin(), trials.end(), [&](const TrialPtr& trial) {
+    const auto has = [&name = name, &distribution = distribution](const TrialPtr& trial) {
       const Distribution* other = trial->distributions.find(name);
       return other != nullptr && *other == distribution;
-    });
-    if (everywhere) out.set(name, distribution);
+    };
+    if (std::all_of(trials.begin(), trials.end(), has)) out.set(name, distribution);
   }
   return out;
 }
