@@ -1,0 +1,57 @@
+// The C++ blocks of docs/compile-fallback.md, compiled and run.
+#include <levin/levin.h>
+
+#include <gtest/gtest.h>
+
+#include <iostream>
+
+namespace nn = torch::nn;
+
+namespace {
+
+struct FallbackPage : testing::Test {
+  FallbackPage() { levin::seed_everything(1); }
+  nn::Sequential model{nn::Linear(4, 8), nn::Tanh(), nn::Linear(8, 3)};
+  levin::optim::Adam optimizer{model->parameters(), {.lr = 0.01}};
+  torch::Tensor x = torch::randn({6, 4}), y = torch::randn({6, 3}), loss;
+};
+
+TEST_F(FallbackPage, ShowsAReadOfAValue) {
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  auto step = levin::compile_step(model, optimizer, [&](const levin::Batch& batch) {
+    auto out = model->forward(batch[0]);
+    if (out.abs().max().item<float>() > 100) out = out / 2;
+    return torch::mse_loss(out, batch[1]);
+  });
+  step({x, y});
+  std::cout << step.explain();
+  const std::string because =
+      "runs eagerly, not compiled: a value is read by the host (item(), a tensor used as a condition or as a number); "
+      "keep it "
+      "a tensor, or read it outside of the step (soon after the use of 2.bias)";
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(because), std::string::npos) << step.explain();
+  EXPECT_NE(testing::internal::GetCapturedStdout().find("read by the host"), std::string::npos);
+}
+
+TEST_F(FallbackPage, ShowsATensorInstead) {
+  auto step = levin::compile_step(model, optimizer, [&](const levin::Batch& batch) {
+    auto out = model->forward(batch[0]);
+    out = torch::where(out.abs().max() > 100, out / 2, out);
+    return torch::mse_loss(out, batch[1]);
+  });
+  step({x, y});
+  EXPECT_TRUE(step.compiled()) << step.explain();
+}
+
+TEST_F(FallbackPage, ShowsAWeightInTheBatch) {
+  auto annealed = levin::compile_step(model, optimizer, [&](const levin::Batch& batch) {
+    auto out = model->forward(batch[0]);
+    return torch::mse_loss(out, batch[1]) + batch[2] * out.abs().mean();
+  });
+  for (int epoch = 0; epoch < 10; ++epoch) loss = annealed({x, y, torch::full({}, 1.0 / (1 + epoch))});
+  EXPECT_TRUE(annealed.compiled()) << annealed.explain();
+  EXPECT_TRUE(loss.isfinite().item<bool>());
+}
+
+}  // namespace
