@@ -272,7 +272,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
     }
     // A gradient that cancels, of what stands before a normalisation, is nothing but rounding: beside the others it
     // does not count.
-    double largest = 0;
+    double largest = 1e-3 * magnitude(eager.loss);
     for (const at::Tensor& gradient : eager.gradients) largest = std::max(largest, magnitude(gradient));
     for (std::size_t i = 0; i < eager.gradients.size(); ++i) {
       if (eager.gradients[i].defined()) {

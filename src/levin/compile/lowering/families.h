@@ -12,6 +12,7 @@ std::span<const Rule> copies();
 std::span<const Rule> images();
 std::span<const Rule> losses();
 std::span<const Rule> matmul();
+std::span<const Rule> norms();
 std::span<const Rule> pointwise();
 std::span<const Rule> reductions();
 std::span<const Rule> small_mlp();

@@ -1,0 +1,169 @@
+#include <levin/compile/kernels/norm.h>
+#include <levin/compile/lowering/families.h>
+
+#include <array>
+#include <initializer_list>
+#include <optional>
+
+namespace levin::compile::lowering {
+namespace {
+
+template <class Settings, class Fn>
+struct Spec {
+  Settings settings;
+  Fn call;
+};
+
+// A tensor argument that may be left out.
+ValueId optional(const Node& node, std::size_t argument) {
+  const Argument& given = node.arguments[argument];
+  return given.kind == Argument::Kind::value ? given.values[0] : kNone;
+}
+
+// All that are there are plain and have so many elements (-1: any number).
+bool all_plain(const Graph& graph, std::initializer_list<ValueId> values, std::int64_t elements = -1) {
+  for (const ValueId value : values) {
+    if (value == kNone) continue;
+    if (!is_plain(graph, value) || (elements >= 0 && graph.at(value).numel() != elements)) return false;
+  }
+  return true;
+}
+
+// --- batch norm ---
+
+using kernels::BatchNorm;
+using BatchForward = Spec<BatchNorm, kernels::BatchNormForwardFn>;
+using BatchBackward = Spec<BatchNorm, kernels::BatchNormBackwardFn>;
+
+std::optional<BatchNorm> batch_norm_of(const Value& x) {
+  if (x.dim() < 2 || x.numel() == 0) return std::nullopt;
+  return BatchNorm{.batch = x.sizes[0], .channels = x.sizes[1], .area = x.numel() / (x.sizes[0] * x.sizes[1])};
+}
+
+// Operands: x, weight, bias, running mean, running variance, y, saved mean, saved inverse deviation.
+void run_batch_norm(const Instruction& instruction) {
+  const auto& spec = instruction.as<BatchForward>();
+  spec.call(spec.settings,
+            {.x = instruction.operand<float>(0), .weight = instruction.operand<float>(1),
+             .bias = instruction.operand<float>(2), .running_mean = instruction.operand<float>(3),
+             .running_var = instruction.operand<float>(4), .y = instruction.operand<float>(5),
+             .save_mean = instruction.operand<float>(6), .save_invstd = instruction.operand<float>(7)},
+            0, spec.settings.channels);
+}
+
+std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
+  const ValueId x = node.in(0), y = node.out(0);
+  auto settings = batch_norm_of(graph.at(x));
+  if (!settings || !all_plain(graph, {x, y})) return {};
+  settings->training = node.constant(5).toBool();
+  settings->momentum = node.constant(6).toDouble();
+  settings->eps = node.constant(7).toDouble();
+  const ValueId weight = optional(node, 1), bias = optional(node, 2), mean = optional(node, 3), var = optional(node, 4);
+  ValueId save_mean = node.out(1), save_invstd = node.out(2);
+  if (!settings->training) save_mean = save_invstd = kNone;
+  if (!all_plain(graph, {weight, bias, mean, var, save_mean, save_invstd}, settings->channels)) return {};
+  if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
+  return {Emission::of(&run_batch_norm, BatchForward{*settings, kernels::select_batch_norm_forward(*settings)},
+                       {x, weight, bias, mean, var, y, save_mean, save_invstd})};
+}
+
+// Operands: dy, x, weight, running mean and variance, saved mean and inverse deviation, dx, dweight, dbias.
+void run_batch_norm_backward(const Instruction& instruction) {
+  const auto& spec = instruction.as<BatchBackward>();
+  spec.call(spec.settings,
+            {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1),
+             .weight = instruction.operand<float>(2), .running_mean = instruction.operand<float>(3),
+             .running_var = instruction.operand<float>(4), .save_mean = instruction.operand<float>(5),
+             .save_invstd = instruction.operand<float>(6), .dx = instruction.operand<float>(7),
+             .dweight = instruction.operand<float>(8), .dbias = instruction.operand<float>(9)},
+            0, spec.settings.channels);
+}
+
+std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) {
+  const ValueId dy = node.in(0), x = node.in(1), dx = node.out(0);
+  auto settings = batch_norm_of(graph.at(x));
+  if (!settings || !all_plain(graph, {dy, x, dx})) return {};
+  settings->training = node.constant(7).toBool();
+  settings->eps = node.constant(8).toDouble();
+  const ValueId weight = optional(node, 2), mean = optional(node, 3), var = optional(node, 4);
+  ValueId save_mean = optional(node, 5), save_invstd = optional(node, 6);
+  if (!settings->training) save_mean = save_invstd = kNone;
+  const ValueId dweight = node.out(1), dbias = node.out(2);
+  if (!all_plain(graph, {weight, mean, var, save_mean, save_invstd, dweight, dbias}, settings->channels)) return {};
+  if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
+  return {Emission::of(&run_batch_norm_backward,
+                       BatchBackward{*settings, kernels::select_batch_norm_backward(*settings)},
+                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias})};
+}
+
+// --- layer norm ---
+
+using kernels::LayerNorm;
+using LayerForward = Spec<LayerNorm, kernels::LayerNormForwardFn>;
+using LayerBackward = Spec<LayerNorm, kernels::LayerNormBackwardFn>;
+
+std::optional<LayerNorm> layer_norm_of(const Value& x, const c10::IValue& shape) {
+  std::int64_t columns = 1;
+  for (const std::int64_t size : shape.toIntVector()) columns *= size;
+  if (columns == 0 || x.numel() == 0) return std::nullopt;
+  return LayerNorm{.rows = x.numel() / columns, .columns = columns};
+}
+
+// Operands: x, weight, bias, y, mean, inverse deviation.
+void run_layer_norm(const Instruction& instruction) {
+  const auto& spec = instruction.as<LayerForward>();
+  spec.call(spec.settings,
+            {.x = instruction.operand<float>(0), .weight = instruction.operand<float>(1),
+             .bias = instruction.operand<float>(2), .y = instruction.operand<float>(3),
+             .mean = instruction.operand<float>(4), .rstd = instruction.operand<float>(5)},
+            0, spec.settings.rows);
+}
+
+std::vector<Emission> layer_norm(const Graph& graph, const Node& node) {
+  const ValueId x = node.in(0), y = node.out(0), mean = node.out(1), rstd = node.out(2);
+  auto settings = layer_norm_of(graph.at(x), node.constant(1));
+  const ValueId weight = optional(node, 2), bias = optional(node, 3);
+  if (!settings || !all_plain(graph, {x, y}) || !all_plain(graph, {mean, rstd}, settings->rows) ||
+      !all_plain(graph, {weight, bias}, settings->columns)) {
+    return {};
+  }
+  settings->eps = node.constant(4).toDouble();
+  return {Emission::of(&run_layer_norm, LayerForward{*settings, kernels::select_layer_norm_forward(*settings)},
+                       {x, weight, bias, y, mean, rstd})};
+}
+
+// Operands: dy, x, weight, mean, inverse deviation, dx, dweight, dbias.
+void run_layer_norm_backward(const Instruction& instruction) {
+  const auto& spec = instruction.as<LayerBackward>();
+  spec.call(spec.settings,
+            {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1),
+             .weight = instruction.operand<float>(2), .mean = instruction.operand<float>(3),
+             .rstd = instruction.operand<float>(4), .dx = instruction.operand<float>(5),
+             .dweight = instruction.operand<float>(6), .dbias = instruction.operand<float>(7)});
+}
+
+std::vector<Emission> layer_norm_backward(const Graph& graph, const Node& node) {
+  const ValueId dy = node.in(0), x = node.in(1), mean = node.in(3), rstd = node.in(4);
+  const ValueId dx = node.out(0), dweight = node.out(1), dbias = node.out(2), weight = optional(node, 5);
+  const auto settings = layer_norm_of(graph.at(x), node.constant(2));
+  if (!settings || !all_plain(graph, {dy, x, dx}) || !all_plain(graph, {mean, rstd}, settings->rows) ||
+      !all_plain(graph, {weight, dweight, dbias}, settings->columns)) {
+    return {};
+  }
+  return {Emission::of(&run_layer_norm_backward,
+                       LayerBackward{*settings, kernels::select_layer_norm_backward(*settings)},
+                       {dy, x, weight, mean, rstd, dx, dweight, dbias})};
+}
+
+constexpr std::array<Rule, 4> kRules = {{
+    {"aten::native_batch_norm", "batch norm with running statistics", &batch_norm},
+    {"aten::native_batch_norm_backward", "its gradients", &batch_norm_backward},
+    {"aten::native_layer_norm", "layer norm", &layer_norm},
+    {"aten::native_layer_norm_backward", "its gradients", &layer_norm_backward},
+}};
+
+}  // namespace
+
+std::span<const Rule> norms() { return kRules; }
+
+}  // namespace levin::compile::lowering
