@@ -1,0 +1,258 @@
+// Whole trainings compiled: every optimizer with its settings and clipping against eager, and runs that stop and go on
+// bit for bit.
+#include "compile/agreement.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+namespace compile_test {
+namespace {
+
+namespace optim = levin::optim;
+using levin::Batch;
+
+struct Net : nn::Module {
+  Net() {
+    // Without a bias: BatchNorm takes its gradient away but for rounding, which Adam would blow up.
+    first = register_module("first", nn::Linear(nn::LinearOptions(4, 9).bias(false)));
+    norm = register_module("norm", nn::BatchNorm1d(9));
+    dropout = register_module("dropout", nn::Dropout(0.25));
+    head = register_module("head", nn::Linear(9, 3));
+    unused = register_module("unused", nn::Linear(2, 2));
+  }
+  Tensor forward(const Tensor& x) { return head(dropout(torch::relu(norm(first(x))))); }
+  nn::Linear first{nullptr}, head{nullptr}, unused{nullptr};
+  nn::BatchNorm1d norm{nullptr};
+  nn::Dropout dropout{nullptr};
+};
+
+std::vector<Batch> batches(int count, unsigned seed) {
+  torch::manual_seed(seed);
+  std::vector<Batch> all;
+  // Every fourth batch is short, as the last of an epoch.
+  for (int i = 0; i < count; ++i) {
+    const std::int64_t rows = i % 4 == 3 ? 5 : 8;
+    all.push_back({torch::randn({rows, 4}), torch::randint(3, {rows}, torch::kLong)});
+  }
+  return all;
+}
+
+Tensor loss_of(Net& net, const Batch& batch) { return torch::cross_entropy_loss(net.forward(batch[0]), batch[1]); }
+
+struct Setting {
+  std::string name;
+  std::function<optim::Optimizer(Net&)> make;
+};
+void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.name; }
+
+enum class Clipping { none, norm, value };
+std::string suffix(Clipping clipping) {
+  return clipping == Clipping::none ? "" : clipping == Clipping::norm ? " clip norm" : " clip value";
+}
+
+template <class Optimizer, class Options>
+Setting setting(std::string name, Options options) {
+  return {std::move(name), [options](Net& net) -> optim::Optimizer { return Optimizer(net.parameters(), options); }};
+}
+
+std::vector<Setting> settings() {
+  using optim::Adam, optim::AdamOptions, optim::AdamW, optim::AdamWOptions, optim::SGD, optim::SGDOptions;
+  return {
+      setting<SGD>("SGD", SGDOptions{.lr = 0.1}),
+      setting<SGD>("SGD weight decay maximize", SGDOptions{.lr = 0.05, .weight_decay = 0.1, .maximize = true}),
+      setting<SGD>("SGD momentum", SGDOptions{.lr = 0.1, .momentum = 0.9}),
+      setting<SGD>("SGD dampening", SGDOptions{.lr = 0.1, .momentum = 0.8, .dampening = 0.3, .weight_decay = 0.01}),
+      setting<SGD>("SGD nesterov", SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true}),
+      setting<Adam>("Adam", AdamOptions{.lr = 0.01}),
+      setting<Adam>("Adam weight decay",
+                    AdamOptions{.lr = 0.01, .betas = {0.8, 0.95}, .eps = 1e-3, .weight_decay = 0.1}),
+      setting<Adam>("Adam amsgrad maximize", AdamOptions{.lr = 0.01, .amsgrad = true, .maximize = true}),
+      setting<Adam>("Adam decoupled", AdamOptions{.lr = 0.01, .weight_decay = 0.1, .decoupled_weight_decay = true}),
+      setting<AdamW>("AdamW", AdamWOptions{.lr = 0.01}),
+      setting<AdamW>("AdamW amsgrad", AdamWOptions{.lr = 0.01, .weight_decay = 0.2, .amsgrad = true}),
+      {"Adam in two groups",
+       [](Net& net) -> optim::Optimizer {
+         auto rest = net.head->parameters();
+         for (const Tensor& parameter : net.norm->parameters()) rest.push_back(parameter);
+         for (const Tensor& parameter : net.unused->parameters()) rest.push_back(parameter);
+         return Adam(
+             std::vector<optim::ParamGroup>{{.params = net.first->parameters(), .lr = 0.05, .weight_decay = 0.1},
+                                            {.params = rest, .betas = std::array{0.7, 0.9}}},
+             AdamOptions{.lr = 0.01});
+       }},
+      {"SGD in two groups, one frozen later",
+       [](Net& net) -> optim::Optimizer {
+         std::vector<Tensor> rest = net.norm->parameters();
+         for (const Tensor& parameter : net.first->parameters()) rest.push_back(parameter);
+         return SGD(std::vector<optim::ParamGroup>{{.params = net.head->parameters(), .lr = 0.2},
+                                                   {.params = rest, .momentum = 0.5}},
+                    SGDOptions{.lr = 0.1});
+       }},
+  };
+}
+
+class CompiledOptimizers : public testing::TestWithParam<std::tuple<Setting, Clipping>> {};
+
+TEST_P(CompiledOptimizers, TrainAsEagerOnes) {
+  const auto& [chosen, clipping] = GetParam();
+  const OneThread thread;
+  torch::manual_seed(1);
+  Net eager;
+  torch::manual_seed(1);
+  Net compiled;
+  optim::Optimizer a = chosen.make(eager), b = chosen.make(compiled);
+  optim::StepLR schedule_a(a, {.step_size = 3, .gamma = 0.5}), schedule_b(b, {.step_size = 3, .gamma = 0.5});
+  const double bound = 0.05;
+  levin::CompileStepOptions options;
+  if (clipping == Clipping::norm) options.clip_grad_norm = bound;
+  if (clipping == Clipping::value) options.clip_grad_value = bound;
+  auto step = levin::compile_step(
+      compiled, b, [&](const Batch& batch) { return loss_of(compiled, batch); }, options);
+  int call = 0;
+  for (const Batch& batch : batches(10, 3)) {
+    SCOPED_TRACE("step " + std::to_string(call));
+    torch::manual_seed(static_cast<std::uint64_t>(100 + call));
+    a.zero_grad();
+    const Tensor loss = loss_of(eager, batch);
+    loss.backward();
+    if (clipping == Clipping::norm) optim::clip_grad_norm_(a, bound);
+    if (clipping == Clipping::value) optim::clip_grad_value_(a, bound);
+    a.step();
+    schedule_a.step();
+    torch::manual_seed(static_cast<std::uint64_t>(100 + call));
+    const Tensor seen = step(batch);
+    schedule_b.step();
+    // Rounding grows from step to step; one wrong factor is thousands of times this.
+    expect_close(loss.detach(), seen, 2e-4, "loss");
+    const auto x = eager.named_parameters(), y = compiled.named_parameters();
+    for (std::size_t i = 0; i < x.size(); ++i) expect_close(x[i].value(), y[i].value(), 2e-4, x[i].key());
+    if (HasFailure()) {
+      ADD_FAILURE() << step.explain();
+      return;
+    }
+    ++call;
+  }
+  EXPECT_TRUE(step.compiled()) << step.explain();
+  EXPECT_EQ(a.param_groups()[0].lr, b.param_groups()[0].lr);
+  // The states go over to the other one, and eager goes on with what the program left.
+  const auto saved_a = a.state_dict(), saved_b = b.state_dict();
+  ASSERT_EQ(saved_a.state.size(), saved_b.state.size());
+  for (const auto& [index, entry] : saved_a.state) {
+    const auto& other = saved_b.state.at(index);
+    ASSERT_EQ(entry.size(), other.size());
+    for (std::size_t i = 0; i < entry.size(); ++i) {
+      EXPECT_EQ(entry[i].first, other[i].first);
+      expect_close(entry[i].second, other[i].second, 1e-2, "state " + entry[i].first);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CompiledOptimizers,
+                         testing::Combine(testing::ValuesIn(settings()),
+                                          testing::Values(Clipping::none, Clipping::norm, Clipping::value)),
+                         [](const auto& row) {
+                           return test_name(std::get<0>(row.param).name + suffix(std::get<1>(row.param)));
+                         });
+
+/** A compiled training that can be written down and made anew. */
+struct Training {
+  struct Saved {
+    std::vector<Tensor> parameters, buffers;
+    optim::OptimizerState optimizer;
+    levin::Map schedule;
+    Tensor random;
+  };
+
+  Training(const Setting& setting, bool fuse)
+      : optimizer(setting.make(net)),
+        schedule(optimizer, {.T_max = 20}),
+        step(levin::compile_step(net, optimizer, [this](const Batch& batch) { return loss_of(net, batch); },
+                                 {.clip_grad_norm = 0.5, .compile = {.fuse = fuse}})) {}
+
+  std::vector<Tensor> train(std::span<const Batch> all) {
+    std::vector<Tensor> losses;
+    for (const Batch& batch : all) {
+      losses.push_back(step(batch).clone());
+      schedule.step();
+    }
+    return losses;
+  }
+
+  Saved save() const {
+    const torch::NoGradGuard no_grad;
+    Saved saved;
+    for (const Tensor& parameter : net.parameters()) saved.parameters.push_back(parameter.clone());
+    for (const Tensor& buffer : net.buffers()) saved.buffers.push_back(buffer.clone());
+    saved.optimizer = optimizer.state_dict();
+    for (auto& [index, entry] : saved.optimizer.state) {
+      for (auto& [key, tensor] : entry) tensor = tensor.clone();
+    }
+    saved.schedule = schedule.state_dict();
+    saved.random = random_state().clone();
+    return saved;
+  }
+
+  void load(const Saved& saved) {
+    const torch::NoGradGuard no_grad;
+    auto parameters = net.parameters(), buffers = net.buffers();
+    for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].copy_(saved.parameters[i]);
+    for (std::size_t i = 0; i < buffers.size(); ++i) buffers[i].copy_(saved.buffers[i]);
+    optimizer.load_state_dict(saved.optimizer);
+    schedule.load_state_dict(saved.schedule);
+    auto generator = at::detail::getDefaultCPUGenerator();
+    generator.set_state(saved.random);
+  }
+
+  Net net;
+  optim::Optimizer optimizer;
+  optim::CosineAnnealingLR schedule;
+  levin::CompiledStep step;
+};
+
+class CompiledResume : public testing::TestWithParam<std::tuple<Setting, bool>> {};
+
+TEST_P(CompiledResume, GivesTheBitsOfARunThatWasNotStopped) {
+  const auto& [chosen, fuse] = GetParam();
+  const OneThread thread;
+  const auto data = batches(14, 5);
+  const std::span<const Batch> all(data);
+  torch::manual_seed(2);
+  Training whole(chosen, fuse);
+  const auto expected = whole.train(all);
+  ASSERT_TRUE(whole.step.compiled()) << whole.step.explain();
+  const auto end = whole.save();
+  // Before the first step, after it, with a short batch next, in the middle.
+  for (const std::size_t stop : {0U, 1U, 3U, 8U}) {
+    SCOPED_TRACE("stopped after " + std::to_string(stop) + " steps");
+    torch::manual_seed(2);
+    auto begun = std::make_unique<Training>(chosen, fuse);
+    auto losses = begun->train(all.first(stop));
+    const auto saved = begun->save();
+    begun.reset();
+    torch::manual_seed(77);
+    Training resumed(chosen, fuse);
+    resumed.train(all.first(2));  // whatever it did before, it is what was loaded
+    resumed.load(saved);
+    for (const Tensor& loss : resumed.train(all.subspan(stop))) losses.push_back(loss);
+    ASSERT_EQ(losses.size(), expected.size());
+    for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_TRUE(same_bits(expected[i], losses[i])) << "loss " << i;
+    const auto now = resumed.save();
+    for (std::size_t i = 0; i < now.parameters.size(); ++i)
+      EXPECT_TRUE(same_bits(end.parameters[i], now.parameters[i])) << i;
+    for (std::size_t i = 0; i < now.buffers.size(); ++i) EXPECT_TRUE(same_bits(end.buffers[i], now.buffers[i])) << i;
+    for (const auto& [index, entry] : end.optimizer.state) {
+      const auto& other = now.optimizer.state.at(index);
+      for (std::size_t i = 0; i < entry.size(); ++i)
+        EXPECT_TRUE(same_bits(entry[i].second, other[i].second)) << index << ' ' << entry[i].first;
+    }
+    EXPECT_TRUE(torch::equal(end.random, now.random));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CompiledResume, testing::Combine(testing::ValuesIn(settings()), testing::Bool()),
+                         [](const auto& row) {
+                           return test_name(std::get<0>(row.param).name +
+                                            (std::get<1>(row.param) ? " fused" : " exact"));
+                         });
+
+}  // namespace
+}  // namespace compile_test
