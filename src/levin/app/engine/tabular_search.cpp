@@ -88,7 +88,7 @@ Outcome TabularSearch::train(const Map& config, TrainingOptions options) {
   const Settings settings = read_settings(config);
   at::set_num_threads(static_cast<int>(settings.trainer.num_threads));
   Outcome out{
-      .model = nullptr, .data = cache_.get(settings), .best = BestEpoch(goal_.metric, goal_.mode), .trainer = nullptr};
+      .model = nullptr, .data = cache_.get(settings), .best = BestEpoch(goal_.metric, goal_.mode), .loaders = nullptr, .trainer = nullptr};
   {
     // torch's generator is the process's: seeding and drawing the weights must not mix with another trial's.
     static std::mutex generator;
@@ -107,8 +107,8 @@ Outcome TabularSearch::train(const Map& config, TrainingOptions options) {
   }
   for (auto& callback : options.callbacks) trainer.callbacks.push_back(std::move(callback));
   out.trainer = std::make_unique<Trainer>(trainer);
-  TabularData loaders(out.data, settings.data.batch_size);
-  out.trainer->fit(*out.model, loaders, {.ckpt_path = options.ckpt_path});
+  out.loaders = std::make_unique<TabularData>(out.data, settings.data.batch_size);
+  out.trainer->fit(*out.model, *out.loaders, {.ckpt_path = options.ckpt_path});
   if (out.best->diverged() || (!out.best->value() && !out.trainer->interrupted())) {
     throw Error("the training diverged: " + goal_.metric + " or its loss is not finite");
   }

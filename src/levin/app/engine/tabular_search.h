@@ -46,6 +46,7 @@ struct Outcome {
   std::unique_ptr<TabularModule> model;
   std::shared_ptr<const PreparedData> data;
   BestEpoch best;
+  std::unique_ptr<TabularData> loaders;  ///< checkpoints ask the trainer's data module for its hyperparameters
   std::unique_ptr<Trainer> trainer;
 };
 
