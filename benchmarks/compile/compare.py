@@ -1,6 +1,6 @@
 """One table a model: microseconds a training step by each way of taking it, and how many compiled steps that is.
 
-Usage: compare.py STEP_COMPILED_BINARY PYTHON_WITH_TORCH
+Usage: compare.py STEP_COMPILED_BINARY PYTHON_WITH_TORCH [PART_OF_A_MODELS_NAME]
 """
 import json
 import os
@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from table import print_table, spread  # noqa: E402
 
 binary, python = sys.argv[1:3]
+wanted = sys.argv[3] if len(sys.argv) > 3 else ""
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
 
 
@@ -23,9 +24,9 @@ def measure(command):
 
 
 # Peers before and after ours, so that a drift of the machine shows.
-peers = [python, str(pathlib.Path(__file__).with_name("peers.py")), "3"]
+peers = [python, str(pathlib.Path(__file__).with_name("peers.py")), "3", wanted]
 tables = {}
-for run in measure(peers) + measure([binary]) + measure(peers):
+for run in measure(peers) + measure([binary, "5", wanted]) + measure(peers):
     tables.setdefault(run["model"], {}).setdefault(run["name"], []).extend(run["us"])
 print("a training step with Adam on one thread, microseconds\n")
 for model, ways in tables.items():
@@ -33,3 +34,6 @@ for model, ways in tables.items():
     print_table([model, "median (quartiles)", "least", "compiled steps"],
                 [[name, spread(us), f"{min(us):.4g}", f"{min(us) / least:.2f}"] for name, us in ways.items()])
     print()
+print_table(["compiled steps of Levin over", "PyTorch's best"],
+            [[model, f"{min(ways['Levin, compiled']) / min(min(us) for name, us in ways.items() if 'PyTorch' in name):.2f}"]
+             for model, ways in tables.items()])

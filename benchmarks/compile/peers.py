@@ -1,6 +1,9 @@
-"""Microseconds a training step of the same models in PyTorch (eager, fused Adam) and, where it is installed, JAX's scan.
-A line of JSON a run, as step_compiled's. Usage: peers.py [rounds]"""
+"""Microseconds a training step of the same models in PyTorch (eager, fused Adam, torch.compile where there is a
+compiler) and, where it is installed, JAX's scan. A line of JSON a run, as step_compiled's. All runs take one thread and
+are timed by the processor's time, which other work on the machine disturbs least.
+Usage: peers.py [rounds [part of a model's name]]"""
 import json
+import shutil
 import sys
 import time
 
@@ -9,30 +12,107 @@ from torch import nn
 from torch.nn import functional as F
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+WANTED = sys.argv[2] if len(sys.argv) > 2 else ""
 torch.set_num_threads(1)
 torch.manual_seed(1)
 
 
-def labels(n=64):
-    return torch.randint(10, (n,))
+def labels(*shape, classes=10):
+    return torch.randint(classes, shape)
+
+
+def cross_entropy(logits, target):
+    return F.cross_entropy(logits.flatten(0, -2), target.flatten())
+
+
+def images(channels, size):
+    return torch.randn(64, channels, size, size), labels(64)
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.main = nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+                                  nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = nn.Identity() if stride == 1 and inputs == outputs else nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        return F.relu(self.main(x) + self.shortcut(x))
+
+
+def resnet20():
+    layers, inputs = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
+    for outputs in (16, 32, 64):
+        for _ in range(3):
+            layers.append(ResidualBlock(inputs, outputs, 1 if inputs == outputs else 2))
+            inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+class GptBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def attention(self, x):
+        b, t, c = x.shape
+        q, k, v = (part.view(b, t, self.heads, c // self.heads).transpose(1, 2) for part in self.qkv(x).split(c, 2))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(y.transpose(1, 2).contiguous().view(b, t, c))
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Tokens(nn.Module):
+    def __init__(self, vocabulary, length, width):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+
+    def forward(self, ids):
+        return self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+
+
+def gpt(vocabulary, length, layers, width, heads):
+    return nn.Sequential(Tokens(vocabulary, length, width), *(GptBlock(width, heads) for _ in range(layers)),
+                         nn.LayerNorm(width), nn.Linear(width, vocabulary))
+
+
+class SequenceClassifier(nn.Module):
+    def __init__(self, inputs, width, classes):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(inputs, width, batch_first=True), nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
 
 
 x = torch.linspace(-1, 1, 100).unsqueeze(1)
-MODELS = {
+rows = (torch.randn(64, 784), labels(64))
+MODELS = {  # as models.h: network, batch, loss, steps of a round
     "1-16-1, b 100": (lambda: nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 1)), (x, 2 * x + 1), F.mse_loss, 300),
-    "MLP 784-128-10, b 64": (lambda: nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)),
-                             (torch.randn(64, 784), labels()), F.cross_entropy, 100),
+    "MLP 784-128-10, b 64": (lambda: nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10)), rows,
+                             cross_entropy, 100),
     "MLP with BatchNorm and dropout, b 64": (
         lambda: nn.Sequential(nn.Linear(784, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 10)),
-        (torch.randn(64, 784), labels()), F.cross_entropy, 100),
+        rows, cross_entropy, 100),
     "CNN 8-16, b 64": (
         lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.ReLU(),
-                              nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 10)),
-        (torch.randn(64, 1, 28, 28), labels()), F.cross_entropy, 10),
+                              nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 10)), images(1, 28), cross_entropy, 10),
     "LeNet 32-64, b 64": (
         lambda: nn.Sequential(nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5), nn.ReLU(),
                               nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 10)),
-        (torch.randn(64, 1, 28, 28), labels()), F.cross_entropy, 2),
+        images(1, 28), cross_entropy, 2),
+    "ResNet-20, b 64": (resnet20, images(3, 32), cross_entropy, 1),
+    "GPT 4x128, T 64, b 12": (lambda: gpt(65, 64, 4, 128, 4), (labels(12, 64, classes=65), labels(12, 64, classes=65)),
+                              cross_entropy, 4),
+    "LSTM 32-64, T 20, b 32": (lambda: SequenceClassifier(32, 64, 10), (torch.randn(32, 20, 32), labels(32)),
+                               cross_entropy, 20),
 }
 
 
@@ -40,29 +120,41 @@ def report(model, name, us):
     print(json.dumps({"model": model, "name": name, "us": us}), flush=True)
 
 
-def rounds(step, count):
+def timed(step, count):
+    since = time.process_time()
+    for _ in range(count):
+        step()
+    return (time.process_time() - since) / count * 1e6
+
+
+def training_step(make, inputs, target, loss_fn, compiled=False, **options):
+    net = make()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, **options)
+    loss_of = torch.compile(lambda: loss_fn(net(inputs), target)) if compiled else lambda: loss_fn(net(inputs), target)
+
+    def step():
+        optimizer.zero_grad()
+        loss_of().backward()
+        optimizer.step()
+
     for _ in range(3):
         step()
-    us = []
+    return step
+
+
+for model, (make, batch, loss_fn, count) in MODELS.items():
+    if WANTED not in model:
+        continue
+    ways = {"PyTorch, eager": training_step(make, *batch, loss_fn),
+            "PyTorch, eager, fused Adam": training_step(make, *batch, loss_fn, fused=True)}
+    if shutil.which("g++"):
+        ways["PyTorch, torch.compile, fused Adam"] = training_step(make, *batch, loss_fn, compiled=True, fused=True)
+    us = {name: [] for name in ways}
     for _ in range(ROUNDS):
-        since = time.perf_counter()
-        for _ in range(count):
-            step()
-        us.append((time.perf_counter() - since) / count * 1e6)
-    return us
-
-
-for model, (make, (inputs, target), loss_fn, count) in MODELS.items():
-    for name, options in (("PyTorch, eager", {}), ("PyTorch, eager, fused Adam", {"fused": True})):
-        net = make()
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, **options)
-
-        def step():
-            optimizer.zero_grad()
-            loss_fn(net(inputs), target).backward()
-            optimizer.step()
-
-        report(model, name, rounds(step, count))
+        for name, step in ways.items():
+            us[name].append(timed(step, count))
+    for name in ways:
+        report(model, name, us[name])
 
 try:
     import jax
@@ -81,6 +173,8 @@ def adam(params, grads, moments, step):
 
 def scan(model, sizes, inputs, target, loss_of, count):
     """`count` steps as one compiled scan over the same batch."""
+    if WANTED not in model:
+        return
     keys = jax.random.split(jax.random.key(0), len(sizes))
     params = [(jax.random.normal(k, s) / s[0] ** 0.5, jnp.zeros(s[1])) for k, s in zip(keys, sizes)]
     zeros = jax.tree.map(jnp.zeros_like, params)
@@ -100,9 +194,9 @@ def scan(model, sizes, inputs, target, loss_of, count):
     jax.block_until_ready(run(carry))
     us = []
     for _ in range(ROUNDS):
-        since = time.perf_counter()
+        since = time.process_time()
         jax.block_until_ready(run(carry))
-        us.append((time.perf_counter() - since) / count * 1e6)
+        us.append((time.process_time() - since) / count * 1e6)
     report(model, "JAX, scan", us)
 
 

@@ -1,79 +1,35 @@
 // Microseconds a training step of several models: eager LibTorch, eager Levin, compiled, the Trainer. A line of JSON a
-// run: {"model", "name", "us": [...]}. Usage: step_compiled [rounds]
+// run: {"model", "name", "us": [...]}. Usage: step_compiled [rounds [part of a model's name]]
 #include "limit.h"
+#include "models.h"
 
 #include <levin/levin.h>
 
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <iostream>
 
 namespace nn = torch::nn;
+using levin::benchmarks::Model;
 using torch::Tensor;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-struct Model {
-  std::string name;
-  std::function<nn::Sequential()> make;
-  std::function<levin::Batch()> batch;
-  std::function<Tensor(const Tensor&, const Tensor&)> loss;
-  int steps;
-};
-
-double microseconds(Clock::time_point since, int steps) {
-  return std::chrono::duration<double, std::micro>(Clock::now() - since).count() / steps;
+/** What the processor has worked for this process: other work on the machine disturbs it least. */
+double now() {
+  timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
 }
+
+double microseconds(double since, int steps) { return (now() - since) / steps; }
 
 void print(const std::string& model, const std::string& name, const std::vector<double>& us) {
   std::cout << "{\"model\": \"" << model << "\", \"name\": \"" << name << "\", \"us\": [";
   for (size_t i = 0; i < us.size(); ++i) std::cout << (i ? ", " : "") << us[i];
   std::cout << "]}" << std::endl;
-}
-
-Tensor cross_entropy(const Tensor& logits, const Tensor& target) { return torch::cross_entropy_loss(logits, target); }
-
-levin::Batch images(int64_t rows, int64_t channels, int64_t size) {
-  return {torch::randn({rows, channels, size, size}), torch::randint(10, {rows})};
-}
-
-nn::Conv2d conv(int64_t in, int64_t out, int64_t size) { return nn::Conv2d(nn::Conv2dOptions(in, out, size)); }
-
-std::vector<Model> models() {
-  return {
-      {"1-16-1, b 100", [] { return nn::Sequential(nn::Linear(1, 16), nn::ReLU(), nn::Linear(16, 1)); },
-       [] {
-         auto x = torch::linspace(-1, 1, 100).unsqueeze(1);
-         return levin::Batch{x, 2 * x + 1};
-       },
-       [](const Tensor& a, const Tensor& b) { return torch::mse_loss(a, b); }, 2000},
-      {"MLP 784-128-10, b 64",
-       [] { return nn::Sequential(nn::Linear(784, 128), nn::ReLU(), nn::Linear(128, 10)); },
-       [] { return levin::Batch{torch::randn({64, 784}), torch::randint(10, {64})}; }, cross_entropy, 100},
-      {"MLP with BatchNorm and dropout, b 64",
-       [] {
-         return nn::Sequential(nn::Linear(784, 128), nn::BatchNorm1d(128), nn::ReLU(), nn::Dropout(0.1),
-                                             nn::Linear(128, 10));
-       },
-       [] { return levin::Batch{torch::randn({64, 784}), torch::randint(10, {64})}; }, cross_entropy, 100},
-      {"CNN 8-16, b 64",
-       [] {
-         return nn::Sequential(conv(1, 8, 3), nn::ReLU(), nn::MaxPool2d(2), conv(8, 16, 3), nn::ReLU(),
-                                             nn::MaxPool2d(2), nn::Flatten(), nn::Linear(400, 10));
-       },
-       [] { return images(64, 1, 28); }, cross_entropy, 10},
-      {"LeNet 32-64, b 64",
-       [] {
-         return nn::Sequential(conv(1, 32, 5), nn::ReLU(), nn::MaxPool2d(2), conv(32, 64, 5), nn::ReLU(),
-                                             nn::MaxPool2d(2), nn::Flatten(), nn::Linear(1024, 128), nn::ReLU(),
-                                             nn::Linear(128, 10));
-       },
-       [] { return images(64, 1, 28); }, cross_entropy, 2},
-  };
 }
 
 // Each way of taking a step, made anew for every model.
@@ -125,7 +81,7 @@ double trainer(const Model& model, const levin::Batch& batch, int steps) {
   levin::Trainer trainer({.logger = levin::CSVLogger({.save_dir = folder.string()}), .max_epochs = steps,
                           .enable_checkpointing = false, .enable_progress_bar = false, .compile = true});
   levin::DataLoader loader(levin::TensorDataset({batch[0], batch[1]}), {.batch_size = batch.batch_size()});
-  const auto since = Clock::now();
+  const auto since = now();
   trainer.fit(module, loader);
   const double us = microseconds(since, steps);
   std::filesystem::remove_all(folder);
@@ -138,7 +94,9 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 7;
   torch::set_num_threads(1);
   levin::seed_everything(1);
-  for (const Model& model : models()) {
+  const std::string wanted = argc > 2 ? argv[2] : "";
+  for (const Model& model : levin::benchmarks::models()) {
+    if (model.name.find(wanted) == std::string::npos) continue;
     const auto batch = model.batch();
     const std::vector<std::pair<std::string, std::function<void()>>> ways = {
         {"LibTorch, eager", eager_libtorch(model, batch)},
@@ -152,16 +110,16 @@ int main(int argc, char** argv) {
     // In turns, so that a drift of the machine meets all.
     for (int round = 0; round < rounds; ++round) {
       for (size_t w = 0; w < ways.size(); ++w) {
-        const auto since = Clock::now();
+        const auto since = now();
         for (int i = 0; i < model.steps; ++i) ways[w].second();
         us[w].push_back(microseconds(since, model.steps));
       }
-      us[ways.size()].push_back(trainer(model, batch, 20 * model.steps));
-      if (model.steps == 2000) {
+      us[ways.size()].push_back(trainer(model, batch, model.trainer_steps));
+      if (model.has_limit) {
         const auto parameters = torch::randn(levin::benchmarks::Limit::kParameters);
         levin::benchmarks::Limit limit(parameters.data_ptr<float>(), batch[0].const_data_ptr<float>(),
                                        batch[1].const_data_ptr<float>());
-        const auto since = Clock::now();
+        const auto since = now();
         for (int i = 0; i < model.steps; ++i) limit.step();
         us[ways.size() + 1].push_back(microseconds(since, model.steps));
       }

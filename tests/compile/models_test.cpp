@@ -134,7 +134,7 @@ void add_norms(Cases& all) {
                       [] { return nn::LayerNorm(nn::LayerNormOptions({6}).elementwise_affine(false)); }));
   all.push_back(layer("GroupNorm", {6, 4, 3}, [] { return nn::GroupNorm(2, 6); }));
   all.push_back(
-      layer("GroupNorm not affine", {6}, [] { return nn::GroupNorm(nn::GroupNormOptions(3, 6).affine(false)); }));
+      layer("GroupNorm not affine", {6, 3}, [] { return nn::GroupNorm(nn::GroupNormOptions(3, 6).affine(false)); }));
   all.push_back(layer("InstanceNorm1d", {4, 7}, [] { return nn::InstanceNorm1d(4); }));
   all.push_back(layer("InstanceNorm2d affine tracking", {4, 5, 5}, [] {
     return nn::InstanceNorm2d(nn::InstanceNorm2dOptions(4).affine(true).track_running_stats(true));

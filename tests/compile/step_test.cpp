@@ -77,4 +77,80 @@ TEST(CompileStep, RunsEagerlyWhatReadsValues) {
   EXPECT_FALSE(torch::equal(before[0], net->parameters()[0]));
 }
 
+/** What is said of the compiled training step of `net`. */
+std::string explained(nn::Sequential net, const levin::Batch& batch) {
+  levin::optim::SGD optimizer(net->parameters(), {.lr = 0.1});
+  auto step = levin::compile_step(net, optimizer, [&](const levin::Batch& b) {
+    return torch::cross_entropy_loss(net->forward(b[0]).flatten(0, -2), b[1].flatten());
+  });
+  step(batch);
+  EXPECT_TRUE(step.compiled()) << step.explain();
+  return step.explain();
+}
+
+struct LastOfLstmImpl : nn::Module {
+  LastOfLstmImpl() : lstm(register_module("lstm", nn::LSTM(nn::LSTMOptions(4, 6).batch_first(true)))) {}
+  torch::Tensor forward(const torch::Tensor& x) { return std::get<0>(lstm->forward(x)).select(1, -1); }
+  nn::LSTM lstm;
+};
+TORCH_MODULE(LastOfLstm);
+
+struct CausalAttentionImpl : nn::Module {
+  CausalAttentionImpl() : qkv(register_module("qkv", nn::Linear(8, 24))) {}
+  torch::Tensor forward(const torch::Tensor& x) {
+    const auto parts = qkv->forward(x).split(8, 2);
+    const auto head = [&](size_t i) { return parts[i].view({x.size(0), x.size(1), 2, 4}).transpose(1, 2); };
+    const auto y = torch::scaled_dot_product_attention(head(0), head(1), head(2), {}, 0, /*is_causal=*/true);
+    return x + y.transpose(1, 2).reshape(x.sizes());
+  }
+  nn::Linear qkv;
+};
+TORCH_MODULE(CausalAttention);
+
+TEST(CompileStep, HasKernelsForCommonNetworks) {
+  levin::seed_everything(4);
+  const auto classes = [](std::vector<int64_t> sizes) { return torch::randint(3, sizes); };
+  const auto norm = [] { return nn::LayerNorm(nn::LayerNormOptions({8})); };
+  const std::vector<std::tuple<const char*, nn::Sequential, levin::Batch>> cases = {
+      {"sequences of tokens",
+       nn::Sequential(nn::Embedding(7, 8), norm(), CausalAttention(), nn::Linear(8, 16), nn::GELU(), nn::Linear(16, 3)),
+       {torch::randint(7, {4, 5}), classes({4, 5})}},
+      {"LSTM", nn::Sequential(LastOfLstm(), nn::Linear(6, 3)), {torch::randn({4, 5, 4}), classes({4})}},
+      {"pools and group norm",
+       nn::Sequential(nn::AvgPool2d(2), nn::GroupNorm(2, 4), nn::ReLU(),
+                      nn::AdaptiveAvgPool2d(nn::AdaptiveAvgPool2dOptions({2, 2})), nn::Flatten(), nn::Linear(16, 3)),
+       {torch::randn({4, 4, 8, 8}), classes({4})}}};
+  for (const auto& [name, net, batch] : cases) {
+    const std::string text = explained(net, batch);
+    EXPECT_NE(text.find(" 0 of them calls of ATen"), std::string::npos) << name << ": " << text;
+  }
+}
+
+TEST(CompileStep, LaysImagesOutWithChannelsLast) {
+  levin::seed_everything(5);
+  const auto conv = [](int64_t in, int64_t out) { return nn::Conv2d(nn::Conv2dOptions(in, out, 3).padding(1).bias(false)); };
+  nn::Sequential net(conv(3, 16), nn::BatchNorm2d(16), nn::ReLU(), conv(16, 16), nn::BatchNorm2d(16), nn::ReLU(), conv(16, 16),
+                     nn::AdaptiveAvgPool2d(1), nn::Flatten(), nn::Linear(16, 3));
+  const std::string text = explained(net, {torch::randn({4, 3, 8, 8}), torch::randint(3, {4})});
+  EXPECT_NE(text.find("channels last in"), std::string::npos) << text;
+  EXPECT_NE(text.find("activations into batch norms"), std::string::npos) << text;
+}
+
+TEST(CompileStep, NamesAnIdThatIsOutOfRange) {
+  levin::seed_everything(6);
+  nn::Sequential net(nn::Embedding(7, 4), nn::Linear(4, 3));
+  levin::optim::SGD optimizer(net->parameters(), {.lr = 0.1});
+  auto step = levin::compile_step(net, optimizer, [&](const levin::Batch& b) {
+    return torch::cross_entropy_loss(net->forward(b[0]), b[1]);
+  });
+  const auto target = torch::tensor({0, 1, 2}, torch::kLong);
+  step({torch::tensor({0, 1, 6}, torch::kLong), target});
+  try {
+    step({torch::tensor({0, 9, 6}, torch::kLong), target});
+    FAIL() << "an id of 9 in a table of 7";
+  } catch (const levin::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("9 at position 1"), std::string::npos) << error.what();
+  }
+}
+
 }  // namespace

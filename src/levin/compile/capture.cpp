@@ -190,6 +190,39 @@ Eager record(const CaptureRequest& request, const Batch& batch, Tape& tape, Step
 
 }  // namespace
 
+namespace {
+
+// Beyond this the difference of gradients is never taken for rounding.
+constexpr double kMostRounding = 0.05;
+
+// How far apart the eager step's gradients are when its parameters change in their last bits. In deep networks of relu
+// and pooling elements near a tie fall to the other side, and gradients change by far more than the bits did.
+double rounding(const CaptureRequest& request, const Batch& batch, Snapshot& snapshot, const Eager& eager, double scale) {
+  std::vector<at::Tensor> kept;
+  for (const Named& parameter : request.parameters) {
+    kept.push_back(parameter.tensor.detach().clone());
+    if (!parameter.tensor.is_floating_point()) continue;
+    const double bit = parameter.tensor.scalar_type() == at::kDouble ? 0x1p-51 : 0x1p-22;
+    parameter.tensor.detach().mul_(at::randint(0, 2, parameter.tensor.sizes(), parameter.tensor.options()).mul_(2 * bit).add_(1 - bit));
+  }
+  snapshot.restore();
+  Tape tape;
+  StepResults results(&tape);
+  Eager changed;
+  {
+    const at::AutoGradMode grad_mode(true);
+    changed = record(request, batch, tape, results);
+  }
+  for (std::size_t i = 0; i < kept.size(); ++i) request.parameters[i].tensor.detach().copy_(kept[i]);
+  double apart = 0;
+  for (std::size_t i = 0; i < eager.gradients.size(); ++i) {
+    if (eager.gradients[i].defined()) apart = std::max(apart, difference(eager.gradients[i], changed.gradients[i], scale));
+  }
+  return apart;
+}
+
+}  // namespace
+
 TapeText record_text(const CaptureRequest& request, const Batch& batch) {
   const Snapshot snapshot(request);
   Tape tape;
@@ -257,30 +290,37 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       }
     }
     captured.program->run_with_captured_draws();
-    const auto compare = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen,
-                             double scale = 0) {
-      const double apart = difference(expected, seen, scale);
-      if (apart <= options.tolerance) return;
+    const auto refuse = [&](const std::string& what, double apart) {
       std::ostringstream text;
       text << "the program's " << what << " differs from the eager step's by " << apart
            << " of its largest element; please report this model";
       throw NotCapturable(text.str());
     };
+    const auto compare = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen) {
+      const double apart = difference(expected, seen, 0);
+      if (!(apart <= options.tolerance)) refuse(what, apart);
+    };
     for (std::size_t i = 0; i < eager.results.size(); ++i) {
       const auto& result = captured.code->results[i];
       compare(result.name, eager.results[i], view_of(captured.program->result(i), result.value));
+    }
+    for (std::size_t i = 0; i < eager.externals.size(); ++i) {
+      compare(request.externals[i].name, eager.externals[i], request.externals[i].tensor);
     }
     // A gradient that cancels, of what stands before a normalisation, is nothing but rounding: beside the others it
     // does not count.
     double largest = 1e-3 * magnitude(eager.loss);
     for (const at::Tensor& gradient : eager.gradients) largest = std::max(largest, magnitude(gradient));
+    double apart = 0;
+    std::size_t worst = 0;
     for (std::size_t i = 0; i < eager.gradients.size(); ++i) {
-      if (eager.gradients[i].defined()) {
-        compare("gradient of " + request.parameters[i].name, eager.gradients[i], request.targets.views[i], largest);
-      }
+      if (!eager.gradients[i].defined()) continue;
+      const double own = difference(eager.gradients[i], request.targets.views[i], largest);
+      if (own > apart || std::isnan(own)) apart = own, worst = i;
     }
-    for (std::size_t i = 0; i < eager.externals.size(); ++i) {
-      compare(request.externals[i].name, eager.externals[i], request.externals[i].tensor);
+    if (!(apart <= options.tolerance)) {
+      const bool close = apart <= kMostRounding && apart <= 4 * rounding(request, batch, snapshot, eager, largest);
+      if (!close) refuse("gradient of " + request.parameters[worst].name, apart);
     }
   }
   return captured;

@@ -133,6 +133,16 @@ std::vector<ValueId> Node::outputs() const {
   return all;
 }
 
+bool Value::channels_last() const {
+  if (sizes.size() != 4) return false;
+  const std::int64_t c = sizes[1], h = sizes[2], w = sizes[3];
+  const std::vector<std::int64_t> expected = {h * w * c, 1, w * c, c};
+  for (std::size_t d = 0; d < 4; ++d) {
+    if (sizes[d] != 1 && strides[d] != expected[d]) return false;
+  }
+  return true;
+}
+
 ValueId Graph::add_value(Value value) {
   values.push_back(std::move(value));
   return static_cast<ValueId>(values.size()) - 1;
@@ -248,6 +258,23 @@ bool Uses::only_reader(const Graph& graph, ValueId value, int node) const {
   const BufferId buffer = graph.at(value).buffer;
   return producer(graph, value) != kNone && !is_output(buffer) && readers(buffer).size() == 1 &&
          readers(buffer)[0] == node;
+}
+
+bool may_move(const Graph& graph, std::size_t from, std::size_t to) {
+  const Node& node = graph.nodes[from];
+  const auto reads = node.inputs(), writes = node.outputs();
+  const auto meet = [&](const std::vector<ValueId>& some, const std::vector<ValueId>& others) {
+    return std::ranges::any_of(some, [&](ValueId a) {
+      return std::ranges::any_of(others, [&](ValueId b) { return graph.at(a).buffer == graph.at(b).buffer; });
+    });
+  };
+  for (std::size_t k = std::min(from, to) + 1; k < std::max(from, to); ++k) {
+    const Node& between = graph.nodes[k];
+    if (between.dead) continue;
+    const auto written = between.outputs();
+    if (meet(written, reads) || meet(written, writes) || meet(between.inputs(), writes)) return false;
+  }
+  return true;
 }
 
 }  // namespace levin::compile

@@ -49,6 +49,8 @@ struct Value {
   bool contiguous() const;
   /** Some order of its dimensions is row-major without gaps. */
   bool dense() const;
+  /** [batch, channels, height, width] in the order batch, height, width, channels without gaps. */
+  bool channels_last() const;
 };
 
 /** A constant argument as dumps write it, with all digits: `0.10000000000000001`, `[1, 2]`, `"tanh"`, `None`. */
@@ -145,5 +147,11 @@ class Uses {
   std::vector<std::vector<int>> writers_, readers_;
   std::vector<bool> outputs_;
 };
+
+/**
+ * Whether the node at `from` may run at the place of the one at `to`, earlier or later: those between them leave alone
+ * what it reads, and neither read nor write what it writes.
+ */
+bool may_move(const Graph& graph, std::size_t from, std::size_t to);
 
 }  // namespace levin::compile

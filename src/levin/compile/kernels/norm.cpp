@@ -170,18 +170,175 @@ void GroupBackward(const GroupNorm& s, const GroupNormBackwardArgs& a) {
 
 namespace {
 
-/** What both passes of batch norm over x[batch, channels] do: channels in lanes, or over planes channel by channel. */
-template <class PerLane, class PerChannel>
-HWY_INLINE void each_channel(const BatchNorm& s, Index begin, Index end, PerLane lanes, PerChannel channel) {
-  if (s.area == 1) {
-    each_place(begin, end, lanes);
-  } else {
-    for (Index c = begin; c < end; c++) channel(c);
-  }
+/** Channel by channel, each of which is a plane of each image. */
+template <class F>
+HWY_INLINE void each_plane(Index begin, Index end, F f) {
+  for (Index c = begin; c < end; c++) f(c);
 }
 
 HWY_INLINE V inverse_root(V variance, double eps) {
   return hn::Div(set(1.F), hn::Sqrt(hn::Add(variance, set(static_cast<float>(eps)))));
+}
+
+// With channels side by side in rows, several vectors of a row are taken at once: whole lines of the memory. Sums are
+// made in blocks of rows, which stay in the first cache, and blocks are put together: rounding stays small.
+constexpr Index kRowsOfBlock = 128;
+
+template <int vectors, bool whole>
+HWY_INLINE Place<whole> place_of_vector(Index channel, int v, std::size_t count) {
+  return {channel + v * kLanesSigned, count};
+}
+
+/** Mean and sum of squares about it, of rows [0, batch) of `vectors` vectors of channels. */
+template <int vectors, bool whole>
+HWY_INLINE void statistics_of_rows(const BatchNorm& s, const float* x, Index channel, std::size_t count, V* mean, V* squares) {
+  constexpr int kChains = 2;  // the same everywhere: numbers must not depend on how channels are split
+  for (int v = 0; v < vectors; v++) mean[v] = squares[v] = zero();
+  for (Index first = 0; first < s.batch; first += kRowsOfBlock) {
+    const Index last = std::min(s.batch, first + kRowsOfBlock);
+    V part[vectors][kChains];
+    const auto over_rows = [&](auto f) HWY_ATTR {
+      for (int v = 0; v < vectors; v++) {
+        for (int chain = 0; chain < kChains; chain++) part[v][chain] = zero();
+      }
+      Index b = first;
+      for (; b + kChains <= last; b += kChains) {
+        for (int chain = 0; chain < kChains; chain++) {
+          for (int v = 0; v < vectors; v++) f(b + chain, v, part[v][chain]);
+        }
+      }
+      for (; b < last; b++) {
+        for (int v = 0; v < vectors; v++) f(b, v, part[v][0]);
+      }
+    };
+    const auto combined = [&](int v) HWY_ATTR {
+      V total = part[v][0];
+      for (int chain = 1; chain < kChains; chain++) total = hn::Add(total, part[v][chain]);
+      return total;
+    };
+    const auto read = [&](Index b, int v) HWY_ATTR {
+      return place_of_vector<vectors, whole>(channel, v, count).read(x + b * s.channels);
+    };
+    over_rows([&](Index b, int v, V& sum) HWY_ATTR { sum = hn::Add(sum, read(b, v)); });
+    const auto rows = static_cast<float>(last - first);
+    V center[vectors];
+    for (int v = 0; v < vectors; v++) center[v] = hn::Div(combined(v), set(rows));
+    over_rows([&](Index b, int v, V& sum) HWY_ATTR {
+      const V d = hn::Sub(read(b, v), center[v]);
+      sum = hn::MulAdd(d, d, sum);
+    });
+    // Chan, Golub and LeVeque 1979.
+    const float share = rows / static_cast<float>(last), weight = share * static_cast<float>(first);
+    for (int v = 0; v < vectors; v++) {
+      const V d = hn::Sub(center[v], mean[v]);
+      mean[v] = hn::MulAdd(d, set(share), mean[v]);
+      squares[v] = hn::Add(squares[v], hn::MulAdd(hn::Mul(d, d), set(weight), combined(v)));
+    }
+  }
+}
+
+template <int vectors, bool whole>
+HWY_INLINE void forward_rows(const BatchNorm& s, const BatchNormForwardArgs& a, Index channel, std::size_t count) {
+  const auto n = static_cast<float>(s.batch), momentum = static_cast<float>(s.momentum);
+  const float unbiased = s.batch > 1 ? n / (n - 1) : std::numeric_limits<float>::quiet_NaN();
+  V mean[vectors], squares[vectors], scale[vectors], shift[vectors];
+  if (s.training) statistics_of_rows<vectors, whole>(s, a.x, channel, count, mean, squares);
+  for (int v = 0; v < vectors; v++) {
+    const auto at = place_of_vector<vectors, whole>(channel, v, count);
+    V invstd;
+    if (s.training) {
+      const V variance = hn::Div(squares[v], set(n));
+      invstd = inverse_root(variance, s.eps);
+      if (a.save_mean) at.write(mean[v], a.save_mean);
+      if (a.save_invstd) at.write(invstd, a.save_invstd);
+      const auto update = [&](float* running, V value) HWY_ATTR {
+        if (running) at.write(hn::MulAdd(set(momentum), value, hn::Mul(set(1 - momentum), at.read(running))), running);
+      };
+      update(a.running_mean, mean[v]);
+      update(a.running_var, hn::Mul(variance, set(unbiased)));
+    } else {
+      mean[v] = at.read(a.running_mean);
+      invstd = inverse_root(at.read(a.running_var), s.eps);
+    }
+    scale[v] = a.weight ? hn::Mul(invstd, at.read(a.weight)) : invstd;
+    shift[v] = hn::NegMulAdd(mean[v], scale[v], a.bias ? at.read(a.bias) : zero());
+  }
+  for (Index b = 0; b < s.batch; b++) {
+    for (int v = 0; v < vectors; v++) {
+      const auto at = place_of_vector<vectors, whole>(channel, v, count);
+      V y = hn::MulAdd(at.read(a.x + b * s.channels), scale[v], shift[v]);
+      if (s.relu) y = relu(y);
+      at.write(y, a.y + b * s.channels);
+    }
+  }
+}
+
+template <int vectors, bool whole>
+HWY_INLINE void backward_rows(const BatchNorm& s, const BatchNormBackwardArgs& a, Index channel, std::size_t count) {
+  const V n = set(static_cast<float>(s.batch));
+  const auto gradient = [&](auto at, Index offset) HWY_ATTR {
+    const V g = at.read(a.dy + offset);
+    return s.relu ? where_positive(at.read(a.y + offset), g) : g;
+  };
+  V mean[vectors], invstd[vectors], total[vectors], product[vectors];
+  for (int v = 0; v < vectors; v++) {
+    const auto at = place_of_vector<vectors, whole>(channel, v, count);
+    mean[v] = at.read(s.training ? a.save_mean : a.running_mean);
+    invstd[v] = s.training ? at.read(a.save_invstd) : inverse_root(at.read(a.running_var), s.eps);
+    total[v] = product[v] = zero();
+  }
+  for (Index first = 0; first < s.batch; first += kRowsOfBlock) {
+    V of_g[vectors], of_product[vectors];
+    for (int v = 0; v < vectors; v++) of_g[v] = of_product[v] = zero();
+    for (Index b = first; b < std::min(s.batch, first + kRowsOfBlock); b++) {
+      for (int v = 0; v < vectors; v++) {
+        const auto at = place_of_vector<vectors, whole>(channel, v, count);
+        const V g = gradient(at, b * s.channels);
+        of_g[v] = hn::Add(of_g[v], g);
+        of_product[v] = hn::MulAdd(g, hn::Sub(at.read(a.x + b * s.channels), mean[v]), of_product[v]);
+      }
+    }
+    for (int v = 0; v < vectors; v++) {
+      total[v] = hn::Add(total[v], of_g[v]);
+      product[v] = hn::Add(product[v], of_product[v]);
+    }
+  }
+  V scale[vectors], mean_g[vectors], slope[vectors];
+  for (int v = 0; v < vectors; v++) {
+    const auto at = place_of_vector<vectors, whole>(channel, v, count);
+    product[v] = hn::Mul(product[v], invstd[v]);
+    if (a.dweight) at.write(product[v], a.dweight);
+    if (a.dbias) at.write(total[v], a.dbias);
+    scale[v] = a.weight ? hn::Mul(invstd[v], at.read(a.weight)) : invstd[v];
+    mean_g[v] = hn::Div(total[v], n);
+    slope[v] = hn::Mul(hn::Div(product[v], n), invstd[v]);
+  }
+  if (!a.dx) return;
+  for (Index b = 0; b < s.batch; b++) {
+    for (int v = 0; v < vectors; v++) {
+      const auto at = place_of_vector<vectors, whole>(channel, v, count);
+      V g = gradient(at, b * s.channels);
+      if (s.training) {
+        g = hn::NegMulAdd(hn::Sub(at.read(a.x + b * s.channels), mean[v]), slope[v], hn::Sub(g, mean_g[v]));
+      }
+      at.write(hn::Mul(g, scale[v]), a.dx + b * s.channels);
+    }
+  }
+}
+
+/** Calls f<vectors, whole>(channel, count) for channels [begin, end) in pieces of up to four vectors. */
+template <class F>
+HWY_INLINE void each_vectors(Index begin, Index end, F f) {
+  const auto step = [&](auto vectors) HWY_ATTR {
+    constexpr int kVectors = decltype(vectors)::value;
+    for (; begin + kVectors * kLanesSigned <= end; begin += kVectors * kLanesSigned) {
+      f(vectors, std::true_type(), begin, kLanes);
+    }
+  };
+  step(std::integral_constant<int, 4>());
+  step(std::integral_constant<int, 2>());
+  step(std::integral_constant<int, 1>());
+  if (begin < end) f(std::integral_constant<int, 1>(), std::false_type(), begin, static_cast<std::size_t>(end - begin));
 }
 
 }  // namespace
@@ -191,41 +348,14 @@ void BatchForward(const BatchNorm& s, const BatchNormForwardArgs& a, Index begin
   const auto count = static_cast<float>(n);
   const auto momentum = static_cast<float>(s.momentum);
   const float unbiased = n > 1 ? count / (count - 1) : std::numeric_limits<float>::quiet_NaN();
-  each_channel(
-      s, begin, end,
-      [&](auto at) HWY_ATTR {
-        V mean, invstd;
-        if (s.training) {
-          V total[2] = {zero(), zero()};
-          for (Index b = 0; b < s.batch; b++) total[b & 1] = hn::Add(total[b & 1], at.read(a.x + b * s.channels));
-          mean = hn::Div(hn::Add(total[0], total[1]), set(count));
-          V squares[2] = {zero(), zero()};
-          for (Index b = 0; b < s.batch; b++) {
-            const V d = hn::Sub(at.read(a.x + b * s.channels), mean);
-            squares[b & 1] = hn::MulAdd(d, d, squares[b & 1]);
-          }
-          const V variance = hn::Div(hn::Add(squares[0], squares[1]), set(count));
-          invstd = inverse_root(variance, s.eps);
-          if (a.save_mean) at.write(mean, a.save_mean);
-          if (a.save_invstd) at.write(invstd, a.save_invstd);
-          const auto update = [&](float* running, V value) HWY_ATTR {
-            if (running)
-              at.write(hn::MulAdd(set(momentum), value, hn::Mul(set(1 - momentum), at.read(running))), running);
-          };
-          update(a.running_mean, mean);
-          update(a.running_var, hn::Mul(variance, set(unbiased)));
-        } else {
-          mean = at.read(a.running_mean);
-          invstd = inverse_root(at.read(a.running_var), s.eps);
-        }
-        const V scale = a.weight ? hn::Mul(invstd, at.read(a.weight)) : invstd;
-        const V shift = hn::NegMulAdd(mean, scale, a.bias ? at.read(a.bias) : zero());
-        for (Index b = 0; b < s.batch; b++) {
-          V y = hn::MulAdd(at.read(a.x + b * s.channels), scale, shift);
-          if (s.relu) y = relu(y);
-          at.write(y, a.y + b * s.channels);
-        }
-      },
+  if (s.area == 1) {
+    each_vectors(begin, end, [&](auto vectors, auto whole, Index channel, std::size_t lanes) HWY_ATTR {
+      forward_rows<decltype(vectors)::value, decltype(whole)::value>(s, a, channel, lanes);
+    });
+    return;
+  }
+  each_plane(
+      begin, end,
       [&](Index c) HWY_ATTR {
         float mean, invstd;
         const auto plane = [&](Index b) { return (b * s.channels + c) * s.area; };
@@ -265,31 +395,14 @@ void BatchBackward(const BatchNorm& s, const BatchNormBackwardArgs& a, Index beg
     const V g = at.read(a.dy + offset);
     return s.relu ? where_positive(at.read(a.y + offset), g) : g;
   };
-  each_channel(
-      s, begin, end,
-      [&](auto at) HWY_ATTR {
-        const V mean = at.read(s.training ? a.save_mean : a.running_mean);
-        const V invstd = s.training ? at.read(a.save_invstd) : inverse_root(at.read(a.running_var), s.eps);
-        V of_g[2] = {zero(), zero()}, of_product[2] = {zero(), zero()};
-        for (Index b = 0; b < s.batch; b++) {
-          const V g = gradient(at, b * s.channels);
-          of_g[b & 1] = hn::Add(of_g[b & 1], g);
-          of_product[b & 1] = hn::MulAdd(g, hn::Sub(at.read(a.x + b * s.channels), mean), of_product[b & 1]);
-        }
-        const V total = hn::Add(of_g[0], of_g[1]), product = hn::Mul(hn::Add(of_product[0], of_product[1]), invstd);
-        if (a.dweight) at.write(product, a.dweight);
-        if (a.dbias) at.write(total, a.dbias);
-        if (!a.dx) return;
-        const V scale = a.weight ? hn::Mul(invstd, at.read(a.weight)) : invstd;
-        const V mean_g = hn::Div(total, set(count)), slope = hn::Mul(hn::Div(product, set(count)), invstd);
-        for (Index b = 0; b < s.batch; b++) {
-          V g = gradient(at, b * s.channels);
-          if (s.training) {
-            g = hn::NegMulAdd(hn::Sub(at.read(a.x + b * s.channels), mean), slope, hn::Sub(g, mean_g));
-          }
-          at.write(hn::Mul(g, scale), a.dx + b * s.channels);
-        }
-      },
+  if (s.area == 1) {
+    each_vectors(begin, end, [&](auto vectors, auto whole, Index channel, std::size_t lanes) HWY_ATTR {
+      backward_rows<decltype(vectors)::value, decltype(whole)::value>(s, a, channel, lanes);
+    });
+    return;
+  }
+  each_plane(
+      begin, end,
       [&](Index c) HWY_ATTR {
         const float mean = s.training ? a.save_mean[c] : a.running_mean[c];
         const float invstd = s.training ? a.save_invstd[c] : inverse_root(static_cast<double>(a.running_var[c]), s.eps);

@@ -15,6 +15,7 @@ std::span<const Rule> matmul();
 std::span<const Rule> norms();
 std::span<const Rule> pointwise();
 std::span<const Rule> reductions();
+std::span<const Rule> sequences();
 std::span<const Rule> small_mlp();
 
 /** All of them. */

@@ -157,11 +157,72 @@ std::vector<Emission> max_pool_backward(const Graph& graph, const Node& node) {
                        {node.in(0), places, node.out()})};
 }
 
-constexpr std::array<Rule, 4> kRules = {{
+// --- average pooling ---
+
+using AvgSpec = PoolSpec<kernels::AvgPoolFn>;
+
+// Operands: from, to.
+void run_avg_pool(const Instruction& instruction) {
+  const auto& spec = instruction.as<AvgSpec>();
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), 0, spec.settings.planes);
+}
+
+std::vector<Emission> emit_avg_pool(const Graph& graph, const Node& node, const std::optional<kernels::Pool>& pool, bool forward) {
+  if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out())) return {};
+  return {Emission::of(&run_avg_pool,
+                       AvgSpec{*pool, forward ? kernels::select_avg_pool_forward(*pool) : kernels::select_avg_pool_backward(*pool)},
+                       {node.in(0), node.out()})};
+}
+
+// `kernel` is the place of the window's size among the arguments.
+std::optional<kernels::Pool> avg_pool_of(const Graph& graph, const Node& node, ValueId image, std::size_t kernel) {
+  const Value& x = graph.at(image);
+  if (x.dtype != at::kFloat || x.dim() < 3 || x.numel() == 0) return std::nullopt;
+  const auto size = pair_of(node.constant(kernel)), padding = pair_of(node.constant(kernel + 2));
+  auto stride = node.constant(kernel + 1).toIntVector();
+  if (stride.empty()) stride = size;
+  if (stride.size() == 1) stride.push_back(stride[0]);
+  const std::size_t h = x.sizes.size() - 2;
+  const c10::IValue& divisor = node.constant(kernel + 5);
+  return kernels::Pool{.planes = x.numel() / (x.sizes[h] * x.sizes[h + 1]), .height = x.sizes[h], .width = x.sizes[h + 1],
+                       .kernel_h = size[0], .kernel_w = size[1], .stride_h = stride[0], .stride_w = stride[1],
+                       .padding_h = padding[0], .padding_w = padding[1], .ceil_mode = node.constant(kernel + 3).toBool(),
+                       .count_include_pad = node.constant(kernel + 4).toBool(),
+                       .divisor_override = divisor.isNone() ? 0 : divisor.toInt()};
+}
+
+// Windows side by side, where the sizes divide.
+std::optional<kernels::Pool> adaptive_pool_of(const Value& x, const Value& y) {
+  if (x.dtype != at::kFloat || x.dim() < 3 || x.numel() == 0 || y.dim() != x.dim() || y.numel() == 0) return std::nullopt;
+  const std::size_t h = x.sizes.size() - 2;
+  if (x.sizes[h] % y.sizes[h] != 0 || x.sizes[h + 1] % y.sizes[h + 1] != 0) return std::nullopt;
+  const std::int64_t height = x.sizes[h] / y.sizes[h], width = x.sizes[h + 1] / y.sizes[h + 1];
+  return kernels::Pool{.planes = x.numel() / (x.sizes[h] * x.sizes[h + 1]), .height = x.sizes[h], .width = x.sizes[h + 1],
+                       .kernel_h = height, .kernel_w = width, .stride_h = height, .stride_w = width};
+}
+
+std::vector<Emission> avg_pool(const Graph& graph, const Node& node) {
+  return emit_avg_pool(graph, node, avg_pool_of(graph, node, node.in(0), 1), true);
+}
+std::vector<Emission> avg_pool_backward(const Graph& graph, const Node& node) {
+  return emit_avg_pool(graph, node, avg_pool_of(graph, node, node.in(1), 2), false);
+}
+std::vector<Emission> adaptive_avg_pool(const Graph& graph, const Node& node) {
+  return emit_avg_pool(graph, node, adaptive_pool_of(graph.at(node.in(0)), graph.at(node.out())), true);
+}
+std::vector<Emission> adaptive_avg_pool_backward(const Graph& graph, const Node& node) {
+  return emit_avg_pool(graph, node, adaptive_pool_of(graph.at(node.out()), graph.at(node.in(0))), false);
+}
+
+constexpr std::array<Rule, 8> kRules = {{
     {"aten::convolution", "direct convolution of few channels", &convolution},
     {"aten::convolution_backward", "its gradients", &convolution_backward},
     {"aten::max_pool2d_with_indices", "max pooling", &max_pool},
     {"aten::max_pool2d_with_indices_backward", "its gradient", &max_pool_backward},
+    {"aten::avg_pool2d", "average pooling", &avg_pool},
+    {"aten::avg_pool2d_backward", "its gradient", &avg_pool_backward},
+    {"aten::_adaptive_avg_pool2d", "average pooling into sizes that divide", &adaptive_avg_pool},
+    {"aten::_adaptive_avg_pool2d_backward", "its gradient", &adaptive_avg_pool_backward},
 }};
 
 }  // namespace

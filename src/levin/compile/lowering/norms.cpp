@@ -35,8 +35,22 @@ using kernels::BatchNorm;
 using BatchForward = Spec<BatchNorm, kernels::BatchNormForwardFn>;
 using BatchBackward = Spec<BatchNorm, kernels::BatchNormBackwardFn>;
 
+// Whether the values lie alike: row-major all, or channels last all.
+bool lie_alike(const Graph& graph, std::initializer_list<ValueId> values) {
+  const Value& first = graph.at(*values.begin());
+  for (const ValueId value : values) {
+    if (value == kNone) continue;
+    const Value& other = graph.at(value);
+    if (other.dtype != at::kFloat || other.sizes != first.sizes) return false;
+    if (!(first.contiguous() ? other.contiguous() : first.channels_last() && other.channels_last())) return false;
+  }
+  return true;
+}
+
 std::optional<BatchNorm> batch_norm_of(const Value& x) {
   if (x.dim() < 2 || x.numel() == 0) return std::nullopt;
+  // With channels last each pixel is a row of [batch, channels].
+  if (!x.contiguous()) return BatchNorm{.batch = x.numel() / x.sizes[1], .channels = x.sizes[1]};
   return BatchNorm{.batch = x.sizes[0], .channels = x.sizes[1], .area = x.numel() / (x.sizes[0] * x.sizes[1])};
 }
 
@@ -54,7 +68,8 @@ void run_batch_norm(const Instruction& instruction) {
 std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
   const ValueId x = node.in(0), y = node.out(0);
   auto settings = batch_norm_of(graph.at(x));
-  if (!settings || !all_plain(graph, {x, y})) return {};
+  if (!settings || !lie_alike(graph, {x, y})) return {};
+  settings->relu = node.op == "levin::batch_norm_relu";
   settings->training = node.constant(5).toBool();
   settings->momentum = node.constant(6).toDouble();
   settings->eps = node.constant(7).toDouble();
@@ -67,11 +82,11 @@ std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
                        {x, weight, bias, mean, var, y, save_mean, save_invstd})};
 }
 
-// Operands: dy, x, weight, running mean and variance, saved mean and inverse deviation, dx, dweight, dbias.
+// Operands: dy, x, weight, running mean and variance, saved mean and inverse deviation, dx, dweight, dbias, y.
 void run_batch_norm_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<BatchBackward>();
   spec.call(spec.settings,
-            {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1),
+            {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1), .y = instruction.operand<float>(10),
              .weight = instruction.operand<float>(2), .running_mean = instruction.operand<float>(3),
              .running_var = instruction.operand<float>(4), .save_mean = instruction.operand<float>(5),
              .save_invstd = instruction.operand<float>(6), .dx = instruction.operand<float>(7),
@@ -82,7 +97,10 @@ void run_batch_norm_backward(const Instruction& instruction) {
 std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) {
   const ValueId dy = node.in(0), x = node.in(1), dx = node.out(0);
   auto settings = batch_norm_of(graph.at(x));
-  if (!settings || !all_plain(graph, {dy, x, dx})) return {};
+  if (!settings) return {};
+  settings->relu = node.op == "levin::batch_norm_relu_backward";
+  const ValueId y = settings->relu ? node.in(10) : kNone;  // behind the recorded arguments
+  if (!lie_alike(graph, {x, dy, y, dx})) return {};
   settings->training = node.constant(7).toBool();
   settings->eps = node.constant(8).toDouble();
   const ValueId weight = optional(node, 2), mean = optional(node, 3), var = optional(node, 4);
@@ -93,7 +111,7 @@ std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) 
   if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
   return {Emission::of(&run_batch_norm_backward,
                        BatchBackward{*settings, kernels::select_batch_norm_backward(*settings)},
-                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias})};
+                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias, y})};
 }
 
 // --- layer norm ---
@@ -155,11 +173,71 @@ std::vector<Emission> layer_norm_backward(const Graph& graph, const Node& node) 
                        {dy, x, weight, mean, rstd, dx, dweight, dbias})};
 }
 
-constexpr std::array<Rule, 4> kRules = {{
+// --- group norm ---
+
+using kernels::GroupNorm;
+
+// By the places of N, which C, the area and the groups follow.
+GroupNorm group_norm_of(const Node& node, std::size_t n) {
+  return {.batch = node.constant(n).toInt(), .channels = node.constant(n + 1).toInt(), .area = node.constant(n + 2).toInt(),
+          .groups = node.constant(n + 3).toInt()};
+}
+
+// Operands: x, weight, bias, y, mean, inverse deviation.
+void run_group_norm(const Instruction& instruction) {
+  const auto& spec = instruction.as<Spec<GroupNorm, kernels::GroupNormForwardFn>>();
+  spec.call(spec.settings,
+            {.x = instruction.operand<float>(0), .weight = instruction.operand<float>(1),
+             .bias = instruction.operand<float>(2), .y = instruction.operand<float>(3),
+             .mean = instruction.operand<float>(4), .rstd = instruction.operand<float>(5)});
+}
+
+std::vector<Emission> group_norm(const Graph& graph, const Node& node) {
+  const ValueId x = node.in(0), y = node.out(0), mean = node.out(1), rstd = node.out(2);
+  GroupNorm settings = group_norm_of(node, 3);
+  settings.eps = node.constant(7).toDouble();
+  const ValueId weight = optional(node, 1), bias = optional(node, 2);
+  if (graph.at(x).numel() == 0 || !all_plain(graph, {x, y}) || !all_plain(graph, {mean, rstd}, settings.batch * settings.groups) ||
+      !all_plain(graph, {weight, bias}, settings.channels)) {
+    return {};
+  }
+  return {Emission::of(&run_group_norm,
+                       Spec<GroupNorm, kernels::GroupNormForwardFn>{settings, kernels::select_group_norm_forward(settings)},
+                       {x, weight, bias, y, mean, rstd})};
+}
+
+// Operands: dy, x, weight, mean, inverse deviation, dx, dweight, dbias.
+void run_group_norm_backward(const Instruction& instruction) {
+  const auto& spec = instruction.as<Spec<GroupNorm, kernels::GroupNormBackwardFn>>();
+  spec.call(spec.settings,
+            {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1),
+             .weight = instruction.operand<float>(2), .mean = instruction.operand<float>(3),
+             .rstd = instruction.operand<float>(4), .dx = instruction.operand<float>(5),
+             .dweight = instruction.operand<float>(6), .dbias = instruction.operand<float>(7)});
+}
+
+std::vector<Emission> group_norm_backward(const Graph& graph, const Node& node) {
+  const ValueId dy = node.in(0), x = node.in(1), mean = node.in(2), rstd = node.in(3), weight = optional(node, 4);
+  const ValueId dx = node.out(0), dweight = node.out(1), dbias = node.out(2);
+  const GroupNorm settings = group_norm_of(node, 5);
+  if (graph.at(x).numel() == 0 || !all_plain(graph, {dy, x, dx}) || !all_plain(graph, {mean, rstd}, settings.batch * settings.groups) ||
+      !all_plain(graph, {weight, dweight, dbias}, settings.channels)) {
+    return {};
+  }
+  return {Emission::of(&run_group_norm_backward,
+                       Spec<GroupNorm, kernels::GroupNormBackwardFn>{settings, kernels::select_group_norm_backward(settings)},
+                       {dy, x, weight, mean, rstd, dx, dweight, dbias})};
+}
+
+constexpr std::array<Rule, 8> kRules = {{
     {"aten::native_batch_norm", "batch norm with running statistics", &batch_norm},
     {"aten::native_batch_norm_backward", "its gradients", &batch_norm_backward},
+    {"levin::batch_norm_relu", "batch norm and relu behind it", &batch_norm},
+    {"levin::batch_norm_relu_backward", "their gradients", &batch_norm_backward},
     {"aten::native_layer_norm", "layer norm", &layer_norm},
     {"aten::native_layer_norm_backward", "its gradients", &layer_norm_backward},
+    {"aten::native_group_norm", "group norm", &group_norm},
+    {"aten::native_group_norm_backward", "its gradients", &group_norm_backward},
 }};
 
 }  // namespace

@@ -35,19 +35,6 @@ Argument upstream_of(const Graph& graph, ValueId value) {
 
 bool is_given(const Argument& argument) { return argument.kind == Argument::Kind::value && argument.values[0] != kNone; }
 
-// Whether the node at `later` may be computed at `earlier` already: its inputs are there and nobody writes them between.
-bool can_move_up(const Graph& graph, std::size_t later, std::size_t earlier) {
-  for (std::size_t k = earlier; k < later; ++k) {
-    if (graph.nodes[k].dead) continue;
-    for (const ValueId written : graph.nodes[k].outputs()) {
-      for (const ValueId read : graph.nodes[later].inputs()) {
-        if (k != earlier && graph.at(written).buffer == graph.at(read).buffer) return false;
-      }
-    }
-  }
-  return true;
-}
-
 void recognise_mse(Graph& graph) {
   for (Node& node : graph.nodes) {
     const bool forward = node.is("aten::mse_loss"), backward = node.is("aten::mse_loss_backward");
@@ -83,7 +70,7 @@ std::size_t fuse_mse(Graph& graph) {
     for (std::size_t f = 0; f < n; ++f) {
       Node& forward = graph.nodes[f];
       if (!forward.is("levin::mse") || forward.out(0) == kNone || forward.out(1) != kNone) continue;
-      if (forward.in(0) != backward.in(0) || forward.in(1) != backward.in(1) || !can_move_up(graph, n, f)) continue;
+      if (forward.in(0) != backward.in(0) || forward.in(1) != backward.in(1) || !may_move(graph, n, f)) continue;
       forward.results[1] = backward.results[1];
       backward.dead = true;
       ++fused;

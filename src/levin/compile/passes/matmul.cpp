@@ -118,38 +118,90 @@ void recognise_matmul(Graph& graph) {
   }
 }
 
-void fuse_epilogues(Graph& graph) {
+namespace {
+
+// The product that alone makes `value`, the whole of its result seen in some shape, for one reader: `node`.
+int product_before(const Graph& graph, const Uses& uses, ValueId value, std::size_t node) {
+  const int producer = uses.producer(graph, value);
+  if (producer == kNone || !uses.only_reader(graph, value, static_cast<int>(node))) return kNone;
+  const Node& product = graph.nodes[static_cast<std::size_t>(producer)];
+  if (!product.is("levin::gemm")) return kNone;
+  const Value &seen = graph.at(value), &made = graph.at(product.out());
+  const bool whole = seen.contiguous() && made.contiguous() && seen.offset == made.offset &&
+                     seen.numel() == made.numel() && seen.dtype == made.dtype;
+  return whole && may_move(graph, static_cast<std::size_t>(producer), node) ? producer : kNone;
+}
+
+// `value` in the shape of a product's result.
+ValueId in_shape_of(Graph& graph, ValueId value, ValueId result) {
+  if (graph.at(value).sizes == graph.at(result).sizes) return value;
+  Value seen = graph.at(value);
+  seen.sizes = graph.at(result).sizes;
+  seen.strides = graph.at(result).strides;
+  return graph.add_value(std::move(seen));
+}
+
+// Rows of a product to which the same bias is added, as Linear does for a batch of sequences.
+std::size_t fuse_biases(Graph& graph) {
   std::size_t fused = 0;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
-    Node& node = graph.nodes[n];
+    const Node& add = graph.nodes[n];
+    if (!add.is("aten::add.Tensor") || !scalar_is(add.constant(2), 1)) continue;
+    const Uses uses(graph);
+    for (const std::size_t side : {0, 1}) {
+      if (add.arguments[side].kind != Argument::Kind::value || add.arguments[1 - side].kind != Argument::Kind::value) break;
+      const ValueId sum = add.out(), bias = add.in(1 - side);
+      const int producer = product_before(graph, uses, add.in(side), n);
+      if (producer == kNone || !graph.at(sum).contiguous() || graph.at(sum).sizes != graph.at(add.in(side)).sizes) continue;
+      const Node& product = graph.nodes[static_cast<std::size_t>(producer)];
+      const auto& before = static_cast<const GemmPayload&>(*product.payload);
+      const bool plain = before.epilogue == Gemm::Epilogue::none && product.arguments[2].kind == Argument::Kind::constant;
+      if (!plain || !is_row_bias(graph, bias, product.out()) || graph.at(product.out()).sizes.back() != graph.at(sum).sizes.back()) {
+        continue;
+      }
+      Node merged = product;
+      merged.arguments[2] = Argument::of(bias);
+      merged.results = {{in_shape_of(graph, sum, product.out())}};
+      if (!gemm_of(graph, merged)) continue;
+      graph.nodes[static_cast<std::size_t>(producer)].dead = true;
+      graph.nodes[n] = std::move(merged);
+      ++fused;
+      break;
+    }
+  }
+  return fused;
+}
+
+}  // namespace
+
+void fuse_epilogues(Graph& graph) {
+  if (const std::size_t biases = fuse_biases(graph)) {
+    graph.note("fused " + std::to_string(biases) + " biases into matrix products");
+  }
+  std::size_t fused = 0;
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
     const bool relu = node.is("aten::relu");
     const bool mask = node.is("aten::threshold_backward") && scalar_is(node.constant(2), 0);
     if (!relu && !mask) continue;
     const Uses uses(graph);
-    const int producer = uses.producer(graph, node.in(0));
-    if (producer == kNone || !uses.only_reader(graph, node.in(0), static_cast<int>(n))) continue;
+    const int producer = product_before(graph, uses, node.in(0), n);
+    if (producer == kNone) continue;
     const Node& product = graph.nodes[static_cast<std::size_t>(producer)];
-    if (!product.is("levin::gemm")) continue;
     const auto& before = static_cast<const GemmPayload&>(*product.payload);
-    const Value &from = graph.at(node.in(0)), &to = graph.at(node.out());
-    if (before.epilogue != Gemm::Epilogue::none || product.out() != node.in(0) || from.sizes != to.sizes) continue;
-    // The product moves down to here: what it reads must be the same memory still.
-    bool changed = false;
-    for (std::size_t k = static_cast<std::size_t>(producer) + 1; k < n; ++k) {
-      for (const ValueId written : graph.nodes[k].outputs()) {
-        for (const ValueId read : product.inputs()) changed |= graph.at(written).buffer == graph.at(read).buffer;
-      }
-    }
-    if (changed || (mask && graph.at(node.in(1)).sizes != to.sizes)) continue;
+    const Value& to = graph.at(node.out());
+    if (before.epilogue != Gemm::Epilogue::none || !to.contiguous()) continue;
+    if (mask && (graph.at(node.in(1)).sizes != to.sizes || !graph.at(node.in(1)).contiguous())) continue;
     Node merged = product;
     auto payload = payload_of(product);
     payload->epilogue = relu ? Gemm::Epilogue::relu : Gemm::Epilogue::relu_mask;
     merged.payload = std::move(payload);
-    if (mask) merged.arguments[3] = node.arguments[1];
-    merged.results = node.results;
+    const ValueId mask_value = mask ? node.in(1) : kNone, result = node.out();
+    if (mask) merged.arguments[3] = Argument::of(in_shape_of(graph, mask_value, product.out()));
+    merged.results = {{in_shape_of(graph, result, product.out())}};
     if (!gemm_of(graph, merged)) continue;
     graph.nodes[static_cast<std::size_t>(producer)].dead = true;
-    node = std::move(merged);
+    graph.nodes[n] = std::move(merged);
     ++fused;
   }
   graph.sweep();

@@ -31,8 +31,17 @@ void drop_dead(Graph& graph);
 void elide_copies(Graph& graph);
 /** Makes levin::gemm of matrix products (matmul.h). */
 void recognise_matmul(Graph& graph);
-/** Moves relu and its derivative into the product before it. */
+/** Moves biases, relu and its derivative into the product before them. */
 void fuse_epilogues(Graph& graph);
+/** Makes one node of a batch norm and the relu behind it, and of their gradients. */
+void fuse_norms(Graph& graph);
+/** Lays images out with channels last where ATen's convolutions read them. */
+void prefer_channels_last(Graph& graph);
+/** Makes one node of an LSTM's layer (lstm.h) and of attention (attention.h), each way. */
+void recognise_lstm(Graph& graph);
+void recognise_attention(Graph& graph);
+/** Writes what is joined by cat where it is joined. */
+void place_parts(Graph& graph);
 /** Makes one node of a loss and its gradient (losses.h). */
 void fuse_losses(Graph& graph);
 /** Makes one node each way of a small network with one hidden layer (small_mlp.h). */

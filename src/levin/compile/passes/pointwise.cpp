@@ -35,26 +35,6 @@ bool same_memory(const Graph& graph, ValueId a, ValueId b) {
                     ((x.contiguous() && y.contiguous()) || (x.sizes == y.sizes && x.strides == y.strides)));
 }
 
-// Whether the earlier node may run at the place of the later one.
-bool can_move_down(const Graph& graph, std::size_t earlier, std::size_t later) {
-  const Node& node = graph.nodes[earlier];
-  const auto own_outputs = node.outputs(), own_inputs = node.inputs();
-  const auto touches = [&](const std::vector<ValueId>& values, const std::vector<ValueId>& own) {
-    return std::ranges::any_of(values, [&](ValueId value) {
-      return std::ranges::any_of(own, [&](ValueId mine) { return graph.at(mine).buffer == graph.at(value).buffer; });
-    });
-  };
-  for (std::size_t k = earlier + 1; k < later; ++k) {
-    const Node& between = graph.nodes[k];
-    if (between.dead) continue;
-    if (touches(between.inputs(), own_outputs) || touches(between.outputs(), own_inputs) ||
-        touches(between.outputs(), own_outputs)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 /** The group of `first` followed by `second`, which reads results of it. */
 class Merge {
  public:
@@ -182,7 +162,7 @@ int partner(const Graph& graph, const Uses& uses, std::size_t n) {
                      same_memory(graph, results[o], node.arguments[j].values[0]);
       }
     }
-    if (registers && can_move_down(graph, static_cast<std::size_t>(producer), n)) return producer;
+    if (registers && may_move(graph, static_cast<std::size_t>(producer), n)) return producer;
   }
   return kNone;
 }

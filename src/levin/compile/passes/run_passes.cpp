@@ -15,6 +15,11 @@ void run_passes(Graph& graph, const GradientTargets& targets, bool optimize, con
   if (optimize) {
     run("recognise matmul", recognise_matmul);
     run("fuse epilogues", fuse_epilogues);
+    run("fuse norms", fuse_norms);
+    run("channels last", prefer_channels_last);
+    run("recognise LSTM", recognise_lstm);
+    run("recognise attention", recognise_attention);
+    run("place parts", place_parts);
     run("fuse losses", fuse_losses);
     run("fuse small networks", fuse_small_mlp);
     run("recognise pointwise", recognise_pointwise);
