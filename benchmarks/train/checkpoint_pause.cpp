@@ -17,7 +17,8 @@ using namespace levin;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kFloats = 25'000'000;  // 100 MB
-constexpr int kSteps = 3000, kEvery = 1000;
+// Far enough apart that a disk has written one state when the next is due: a save waits for the one before.
+constexpr int kSteps = 120'000, kEvery = 40'000;
 
 // Steps of microseconds over a large state: what is long is the saving.
 struct Heavy : Module {
