@@ -263,6 +263,41 @@ TEST(Fallback, NamesTheParameterNearby) {
   EXPECT_NE(step.explain().find("soon after the use of 0."), std::string::npos) << step.explain();
 }
 
+/** What explain() says of where a step that cannot be captured goes wrong. */
+std::string place_of(const levin::CompiledStep::Function& function) {
+  levin::seed_everything(1);
+  nn::Linear net(4, 3);
+  levin::optim::SGD optimizer(net->parameters(), {.lr = 0.1});
+  auto step = levin::compile_step(net, optimizer, [&](const Batch& batch) { return function({net->forward(batch[0])}); });
+  testing::internal::CaptureStderr();
+  step({torch::randn({5, 4})});
+  testing::internal::GetCapturedStderr();
+  return step.explain();
+}
+
+// The line where the program has debug information, else the function.
+[[gnu::noinline]] Tensor halved_by_its_size(const Tensor& h) { return h.max().item<float>() > 100 ? h / 2 : h; }
+
+TEST(Fallback, NamesTheUsersCode) {
+  const std::string text = place_of([](const Batch& batch) { return halved_by_its_size(batch[0]).square().mean(); });
+  EXPECT_TRUE(text.find("(fallback_test.cpp:") != std::string::npos ||
+              text.find("/fallback_test.cpp:") != std::string::npos ||
+              text.find("halved_by_its_size, soon") != std::string::npos)
+      << text;
+}
+
+[[gnu::noinline]] Tensor times_a_stranger(const Tensor& h, const Tensor& stranger) { return h * stranger; }
+
+TEST(Fallback, NamesTheUsersCodeOfWhatIsFoundLater) {
+  const Tensor stranger = torch::rand({3});
+  const std::string text =
+      place_of([&](const Batch& batch) { return times_a_stranger(batch[0], stranger).square().mean(); });
+  EXPECT_NE(text.find("neither in the batch"), std::string::npos) << text;
+  EXPECT_TRUE(text.find("/fallback_test.cpp:") != std::string::npos ||
+              text.find("times_a_stranger, soon") != std::string::npos)
+      << text;
+}
+
 // --- what changes between steps
 
 template <class Optimizer>

@@ -2,30 +2,12 @@
 #include "train/fake_device.h"
 #include "train/toy.h"
 
-#include <ATen/EmptyTensor.h>
 #include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <map>
 #include <mutex>
-
-namespace levin::testing::fake {
-
-C10_REGISTER_GUARD_IMPL(PrivateUse1, c10::impl::NoOpDeviceGuardImpl<kType>);
-
-TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
-  m.impl("empty.memory_format", &empty);
-  m.impl("empty_strided", &empty_strided);
-  m.impl("_copy_from", &copy_from);
-  m.impl("_copy_from_and_resize", &copy_from_and_resize);
-  m.impl("_local_scalar_dense", &local_scalar_dense);
-  m.impl("as_strided", &as_strided);
-  m.impl("view", &view);
-}
-TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
-
-}  // namespace levin::testing::fake
 
 namespace levin {
 namespace {

@@ -2,82 +2,18 @@
 
 #include <levin/compile/debug.h>
 #include <levin/compile/lower.h>
+#include <levin/compile/trial_step.h>
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/autocast_mode.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <sstream>
-#include <unordered_set>
 
 namespace levin::compile {
 namespace {
-
-// What a step may change beside the parameters: restored on destruction.
-class Snapshot {
- public:
-  explicit Snapshot(const CaptureRequest& request) : generator_(at::detail::getDefaultCPUGenerator()) {
-    const at::NoGradGuard no_grad;
-    random_ = state();
-    for (const Named& external : request.externals) keep(external.tensor);
-    for (const at::Tensor& view : request.targets.views) keep(view);
-  }
-  ~Snapshot() { restore(); }
-  Snapshot(const Snapshot&) = delete;
-  Snapshot& operator=(const Snapshot&) = delete;
-
-  /** Whether the generator was seeded meanwhile. */
-  bool seeded() {
-    const std::lock_guard lock(generator_.mutex());
-    return generator_.current_seed() != seed_;
-  }
-
-  void restore() {
-    const at::NoGradGuard no_grad;
-    for (const auto& [tensor, copy] : kept_) tensor.detach().copy_(copy);
-    const std::lock_guard lock(generator_.mutex());
-    generator_.set_state(random_);
-  }
-
- private:
-  void keep(const at::Tensor& tensor) {
-    if (tensor.defined()) kept_.emplace_back(tensor, tensor.detach().clone());
-  }
-  at::Tensor state() {
-    const std::lock_guard lock(generator_.mutex());
-    seed_ = generator_.current_seed();
-    return generator_.get_state();
-  }
-
-  at::Generator generator_;
-  at::Tensor random_;
-  std::uint64_t seed_ = 0;
-  std::vector<std::pair<at::Tensor, at::Tensor>> kept_;
-};
-
-void refuse_hooks(const at::Tensor& loss) {
-  using torch::autograd::Node;
-  std::unordered_set<Node*> seen;
-  std::vector<Node*> left;
-  const auto visit = [&](Node* node) {
-    if (node != nullptr && seen.insert(node).second) left.push_back(node);
-  };
-  visit(loss.grad_fn().get());
-  while (!left.empty()) {
-    Node* node = left.back();
-    left.pop_back();
-    if (!node->pre_hooks().empty() || !node->post_hooks().empty() || !node->tensor_pre_hooks().empty() ||
-        !node->retains_grad_hooks().empty() || node->tensor_post_acc_grad_hooks() != nullptr) {
-      throw NotCapturable("a tensor has a hook (register_hook, retain_grad), which no program would call");
-    }
-    for (const auto& edge : node->next_edges()) visit(edge.function.get());
-  }
-}
 
 // The largest element, by magnitude.
 double magnitude(const at::Tensor& tensor) {
@@ -136,56 +72,39 @@ Batch dense(const Batch& batch) {
 
 namespace {
 
-// The batch in memory of its own: views that share memory could not be told apart.
-Batch private_copy(const Batch& given) {
-  const at::NoGradGuard no_grad;
-  Batch::Tensors tensors;
-  for (const at::Tensor& tensor : dense(given)) {
-    if (tensor.defined() && tensor.requires_grad()) {
-      throw NotCapturable("a tensor of the batch requires a gradient; require it of a copy within the step");
-    }
-    tensors.push_back(tensor.defined() ? tensor.clone() : tensor);
-  }
-  return given.with_tensors(std::move(tensors));
-}
-
-std::vector<Named> known_tensors(const CaptureRequest& request) {
-  std::vector<Named> all = request.parameters;
-  all.insert(all.end(), request.externals.begin(), request.externals.end());
-  return all;
-}
-
 // Runs forward and backward eagerly, and writes them on the tape.
 Eager record(const CaptureRequest& request, const Batch& batch, Tape& tape, StepResults& results) {
   if (at::autocast::is_autocast_enabled(at::kCPU)) {
     throw NotCapturable("autocast chooses types call by call; use a full precision");
   }
+  const auto outermost = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   Eager eager;
-  std::vector<at::Tensor> wanted;
-  std::vector<std::size_t> wanted_index;
-  if (request.gradients) {
-    for (std::size_t i = 0; i < request.parameters.size(); ++i) {
-      if (!request.parameters[i].tensor.requires_grad()) continue;
-      wanted.push_back(request.parameters[i].tensor);
-      wanted_index.push_back(i);
-    }
-  }
-  eager.gradients.resize(request.parameters.size());
   try {
     const Recording recording(tape);
     eager.loss = request.function(batch, results);
-    if (eager.loss.defined() && request.gradients && !wanted.empty()) {
-      refuse_hooks(eager.loss);
-      at::Tensor loss = eager.loss;
-      if (request.loss_divisor != 1) loss = loss / request.loss_divisor;
-      const auto gradients = torch::autograd::grad({loss}, wanted, {}, std::nullopt, false, /*allow_unused=*/true);
-      for (std::size_t i = 0; i < gradients.size(); ++i) eager.gradients[wanted_index[i]] = gradients[i];
-    }
+    eager.gradients = gradients_of(request, eager.loss);
   } catch (const NotCapturable& error) {
-    throw NotCapturable(error.what() + place_in_model(tape, tape.records.size(), known_tensors(request)));
+    const std::string place = place_text(user_code(error.frames, outermost),
+                                         place_in_model(tape, tape.records.size(), known_tensors(request)));
+    NotCapturable placed(error.what() + place);
+    placed.place = place;
+    throw placed;
   }
   tape.check_made();
   return eager;
+}
+
+// A call that was found wanting on the tape: the step runs once more, up to there, to see who makes it.
+std::string place_of_call(const CaptureRequest& request, const Batch& batch, const Tape& tape, std::size_t call) {
+  Tape again;
+  again.stop_at = call;
+  StepResults results(&again);
+  try {
+    record(request, batch, again, results);
+  } catch (const NotCapturable& stopped) {
+    return stopped.place;
+  }
+  return place_text({}, place_in_model(tape, call, known_tensors(request)));
 }
 
 }  // namespace
@@ -224,7 +143,7 @@ double rounding(const CaptureRequest& request, const Batch& batch, Snapshot& sna
 }  // namespace
 
 TapeText record_text(const CaptureRequest& request, const Batch& batch) {
-  const Snapshot snapshot(request);
+  const Snapshot snapshot(request, at::kCPU);
   Tape tape;
   StepResults results(&tape);
   record(request, private_copy(batch), tape, results);
@@ -232,7 +151,7 @@ TapeText record_text(const CaptureRequest& request, const Batch& batch) {
 }
 
 Captured capture(const CaptureRequest& request, const Batch& given, const CompileOptions& options) {
-  Snapshot snapshot(request);
+  Snapshot snapshot(request, at::kCPU);
   const Batch batch = private_copy(given);
   Tape tape;
   StepResults results(&tape);
@@ -262,7 +181,15 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
 
   if (debug::checks_steps()) captured.text.emplace(tape);
   std::vector<at::Tensor> inputs(batch.begin(), batch.end());
-  Graph graph = lift(tape, inputs, known_tensors(request), outputs);
+  Graph graph = [&] {
+    try {
+      return lift(tape, inputs, known_tensors(request), outputs);
+    } catch (const NotCapturable& error) {
+      if (!error.call) throw;
+      snapshot.restore();
+      throw NotCapturable(error.what() + place_of_call(request, batch, tape, *error.call));
+    }
+  }();
   if (!request.follows_modes && std::ranges::any_of(graph.nodes, &Node::random)) {
     throw NotCapturable(
         "it draws random numbers, as dropout does in train mode, and does not know the model whose mode that is; write "

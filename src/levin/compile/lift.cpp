@@ -60,8 +60,9 @@ class Lift {
       if (r == tape_.records.size()) break;
       try {
         add(tape_.records[r]);
-      } catch (const NotCapturable& error) {
-        throw NotCapturable(error.what() + place_in_model(tape_, r, externals_));
+      } catch (NotCapturable& error) {
+        error.call = r;
+        throw;
       }
     }
     std::ranges::stable_sort(graph_.outputs, {}, [](const Output& output) { return std::pair(output.kind, output.index); });
@@ -304,7 +305,7 @@ std::string place_in_model(const Tape& tape, std::size_t records, const std::vec
         const std::int64_t offset = tape.tensors[static_cast<std::size_t>(number)].storage_offset();
         for (const Named& named : externals) {
           if (named.name.empty() || !named.tensor.defined() || storage_of(named.tensor) != storage) continue;
-          if (named.tensor.storage_offset() == offset) return " (soon after the use of " + named.name + ")";
+          if (named.tensor.storage_offset() == offset) return named.name;
         }
       }
     }

@@ -32,10 +32,7 @@ struct Result {
 Graph lift(const Tape& tape, const std::vector<at::Tensor>& inputs, const std::vector<Named>& externals,
            const std::vector<Result>& results);
 
-/**
- * Where in the model a tape has come to after so many records: " (soon after the use of fc2.weight)", by the last
- * tensor with a name that was read; empty where none was.
- */
+/** The parameter that was read last after so many records of a tape, by its name: "fc2.weight"; "" when none was. */
 std::string place_in_model(const Tape& tape, std::size_t records, const std::vector<Named>& externals);
 
 }  // namespace levin::compile

@@ -76,10 +76,22 @@ void Surroundings::add(torch::nn::Module& module) {
 }
 
 StepProgram::StepProgram(Captured captured, const Batch& batch, const Surroundings& surroundings, std::int64_t variant)
-    : captured_(std::move(captured)), variant_(variant), handed_out_(captured_.code->results.size()) {
+    : StepProgram(batch, surroundings, variant) {
+  captured_ = std::move(captured);
+  handed_out_.resize(captured_.code->results.size());
+}
+
+StepProgram::StepProgram(std::unique_ptr<DeviceGraph> graph, const Batch& batch, const Surroundings& surroundings,
+                         std::int64_t variant)
+    : StepProgram(batch, surroundings, variant) {
+  graph_ = std::move(graph);
+}
+
+StepProgram::StepProgram(const Batch& batch, const Surroundings& surroundings, std::int64_t variant)
+    : variant_(variant) {
   for (const at::Tensor& tensor : batch) {
     if (tensor.defined()) {
-      shapes_.push_back({tensor.sizes().vec(), tensor.strides().vec(), tensor.scalar_type(), true});
+      shapes_.push_back({tensor.sizes().vec(), tensor.strides().vec(), tensor.scalar_type(), true, tensor.device()});
     } else {
       shapes_.emplace_back();
     }
@@ -102,7 +114,7 @@ bool StepProgram::fits(const Batch& batch, std::int64_t variant) const {
     if (tensor.defined() != expected.defined) return false;
     if (!expected.defined) continue;
     if (tensor.sizes() != at::IntArrayRef(expected.sizes) || tensor.strides() != at::IntArrayRef(expected.strides) ||
-        tensor.scalar_type() != expected.dtype || !tensor.is_cpu()) {
+        tensor.scalar_type() != expected.dtype || tensor.device() != expected.device) {
       return false;
     }
   }
@@ -143,6 +155,7 @@ bool StepProgram::same_modules() const {
 }
 
 void StepProgram::run(const Batch& batch) {
+  if (graph_) return graph_->run(batch);
   Program& program = *captured_.program;
   const auto& inputs = captured_.code->inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -152,6 +165,7 @@ void StepProgram::run(const Batch& batch) {
 }
 
 at::Tensor StepProgram::result(std::size_t index) {
+  if (graph_) return graph_->results()[index].clone();
   const Value& value = captured_.code->results[index].value;
   const std::byte* data = captured_.program->result(index);
   if (!value.dense()) {
@@ -177,10 +191,29 @@ at::Tensor StepProgram::result(std::size_t index) {
 }
 
 double StepProgram::scalar(std::size_t index) const {
+  if (graph_) return graph_->results()[index].item<double>();
   const auto& result = captured_.code->results[index];
   const std::byte* data = captured_.program->result(index);
   if (result.value.dtype == at::kFloat) return static_cast<double>(*reinterpret_cast<const float*>(data));
   return at::from_blob(const_cast<std::byte*>(data), {}, at::TensorOptions(result.value.dtype)).item<double>();
+}
+
+std::string StepProgram::explain() const {
+  std::ostringstream out;
+  for (const Shape& shape : shapes_) {
+    out << ' ' << (shape.defined ? c10::toString(shape.dtype) : "nothing") << at::IntArrayRef(shape.sizes);
+  }
+  if (graph_) {
+    out << ": a graph of the device, of " << graph_->calls() << " operators forward and their gradients\n";
+    return out.str();
+  }
+  out << ": " << captured_.code->steps.size() << " instructions, " << captured_.code->boxed_calls
+      << " of them calls of ATen, " << captured_.program->memory_bytes() << " bytes\n";
+  for (const std::string& note : captured_.notes) out << "  " << note << '\n';
+  if (!captured_.boxed.empty()) out << "  through ATen:";
+  for (std::size_t i = 0; i < captured_.boxed.size(); ++i) out << (i ? ", " : " ") << captured_.boxed[i];
+  if (!captured_.boxed.empty()) out << '\n';
+  return out.str();
 }
 
 StepPrograms::StepPrograms(std::string name, CompileOptions options)
@@ -211,7 +244,7 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
       break;
     }
     last_ = i;
-    if (checks_steps_ && std::has_single_bit(++programs_[i]->calls_)) {
+    if (checks_steps_ && !programs_[i]->on_device() && std::has_single_bit(++programs_[i]->calls_)) {
       CaptureRequest again = request();
       if (!same_step(*programs_[i], whole(std::move(again), surroundings()), batch)) return nullptr;
     }
@@ -223,9 +256,12 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
                        "; further ones run eagerly. Pad the batches to a few shapes, or raise it.");
     return nullptr;
   }
+  bool on_device = false;
   for (const at::Tensor& tensor : batch) {
-    if (tensor.defined() && !tensor.is_cpu()) {
-      refuse("the batch is on " + tensor.device().str() + ", programs run on the CPU");
+    if (!tensor.defined() || tensor.is_cpu()) continue;
+    on_device = true;
+    if (!has_device_graphs(tensor.device().type())) {
+      refuse("the batch is on " + tensor.device().str() + ", of which this LibTorch captures no graphs");
       return nullptr;
     }
   }
@@ -240,13 +276,15 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
     }
   }
   try {
-    programs_.push_back(std::make_unique<StepProgram>(capture(asked, batch, options_), batch, around, variant));
+    programs_.push_back(
+        on_device ? std::make_unique<StepProgram>(std::make_unique<DeviceGraph>(asked, batch), batch, around, variant)
+                  : std::make_unique<StepProgram>(capture(asked, batch, options_), batch, around, variant));
   } catch (const NotCapturable& error) {
     refuse(error.what());
     return nullptr;
   }
   last_ = programs_.size() - 1;
-  if (checks_steps_ && !same_step(*programs_[last_], asked, batch)) return nullptr;
+  if (checks_steps_ && !on_device && !same_step(*programs_[last_], asked, batch)) return nullptr;
   return programs_[last_].get();
 }
 
@@ -265,19 +303,7 @@ void StepPrograms::clear() {
 std::string StepPrograms::explain() const {
   std::ostringstream out;
   if (!refusal_.empty()) out << name_ << " runs eagerly: " << refusal_ << '\n';
-  for (const auto& program : programs_) {
-    const Captured& captured = program->captured();
-    out << name_ << " for batches of";
-    for (const auto& shape : program->shapes_) {
-      out << ' ' << (shape.defined ? c10::toString(shape.dtype) : "nothing") << at::IntArrayRef(shape.sizes);
-    }
-    out << ": " << captured.code->steps.size() << " instructions, " << captured.code->boxed_calls
-        << " of them calls of ATen, " << captured.program->memory_bytes() << " bytes\n";
-    for (const std::string& note : captured.notes) out << "  " << note << '\n';
-    if (!captured.boxed.empty()) out << "  through ATen:";
-    for (std::size_t i = 0; i < captured.boxed.size(); ++i) out << (i ? ", " : " ") << captured.boxed[i];
-    if (!captured.boxed.empty()) out << '\n';
-  }
+  for (const auto& program : programs_) out << name_ << " for batches of" << program->explain();
   if (refusal_.empty() && programs_.empty()) out << name_ << " has not run yet\n";
   return out.str();
 }

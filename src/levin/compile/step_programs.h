@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/compile/capture.h>
+#include <levin/compile/device_graph.h>
 #include <levin/optim/optimizer.h>
 
 #include <torch/nn/module.h>
@@ -47,6 +48,9 @@ class BoundGradients {
 class StepProgram {
  public:
   StepProgram(Captured captured, const Batch& batch, const Surroundings& surroundings, std::int64_t variant);
+  /** A graph of the device that the batch is on. */
+  StepProgram(std::unique_ptr<DeviceGraph> graph, const Batch& batch, const Surroundings& surroundings,
+              std::int64_t variant);
 
   /** Whether the batch has the shapes, and the surroundings are in the state, that the program was made for. */
   bool fits(const Batch& batch, std::int64_t variant) const;
@@ -55,9 +59,11 @@ class StepProgram {
   /** Forward and backward: results and gradients are in their places afterwards. */
   void run(const Batch& batch);
 
-  const std::vector<bool>& has_gradient() const { return captured_.has_gradient; }
-  bool has_loss() const { return captured_.has_loss; }
-  std::size_t results() const { return captured_.code->results.size(); }
+  /** Whether it runs on an accelerator: reading a result waits for it. */
+  bool on_device() const { return graph_ != nullptr; }
+  const std::vector<bool>& has_gradient() const { return graph_ ? graph_->has_gradient() : captured_.has_gradient; }
+  bool has_loss() const { return graph_ ? graph_->has_loss() : captured_.has_loss; }
+  std::size_t results() const { return graph_ ? graph_->results().size() : captured_.code->results.size(); }
   /** A tensor with result `index` that stays as it is when the program runs again. */
   at::Tensor result(std::size_t index);
   /** The result as a number; only for scalars. */
@@ -71,6 +77,7 @@ class StepProgram {
     std::vector<std::int64_t> sizes, strides;
     at::ScalarType dtype = at::kFloat;
     bool defined = false;
+    at::Device device = at::kCPU;
   };
   struct Memory {
     at::Tensor tensor;
@@ -82,9 +89,13 @@ class StepProgram {
     bool training = false;
     long holders = 0;  ///< of the owner: a module that was replaced has lost one
   };
+  StepProgram(const Batch& batch, const Surroundings& surroundings, std::int64_t variant);
   bool same_modules() const;
+  /** For people, after the shapes. */
+  std::string explain() const;
 
   Captured captured_;
+  std::unique_ptr<DeviceGraph> graph_;  // instead of a program
   std::vector<Shape> shapes_;
   std::vector<Memory> memory_;
   std::vector<Watched> modules_;

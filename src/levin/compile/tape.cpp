@@ -43,8 +43,11 @@ void check_tensor(const at::Tensor& tensor, const std::string& name) {
   if (tensor.layout() != at::kStrided) {
     refuse(name + " works on a sparse tensor; make it dense (an nn::Embedding with sparse(false))");
   }
-  if (!tensor.device().is_cpu()) {
-    refuse(name + " works on " + tensor.device().str() + "; programs over CPU memory are captured");
+  const at::Device device = tensor.device();
+  const bool a_number = device.is_cpu() && tensor.dim() == 0;  // handed to the device's kernels by value
+  if (device.type() != current->device && !a_number) {
+    refuse(name + " works on " + device.str() + " in a step over memory of " +
+           c10::DeviceTypeName(current->device, /*lower_case=*/true) + "; move it before the step");
   }
   if (!tensor.has_storage() || tensor.is_quantized() || tensor.is_nested()) {
     refuse(name + " works on a tensor that is no plain memory");
@@ -117,6 +120,7 @@ Tape::Argument argument(Tape& tape, const c10::IValue& value, const std::string&
 // Keeps a copy of what a call made of nothing: zeros, a range, a mask. Data that the host writes into it is seen so.
 void keep_made(Tape& tape, const Tape::Record& call) {
   constexpr std::int64_t kLargest = 1 << 20;
+  if (tape.device != at::kCPU) return;  // no host writes there
   const bool reads = std::ranges::any_of(call.arguments, [](const auto& argument) { return !argument.tensors.empty(); });
   if (reads || call.results.size() != 1 || call.results[0].size() != 1 || call.results[0][0] < 0) return;
   const at::Tensor& result = tape.tensors[static_cast<std::size_t>(call.results[0][0])];
@@ -167,6 +171,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
   const auto& schema = op.schema();
   if (at::autocast::is_autocast_enabled(at::kCPU)) refuse("autocast chooses types call by call; use a full precision");
   check_call(op, name, *stack);
+  if (tape.stop_at == tape.records.size()) refuse("stopped at " + name);
 
   Tape::Record call{.op = op, .arguments = {}, .results = {}};
   for (std::size_t i = stack->size() - schema.arguments().size(); i < stack->size(); ++i) {

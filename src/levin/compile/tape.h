@@ -1,11 +1,14 @@
 // Tape: the ATen calls of one step, in order, as the dispatcher saw them below autograd.
 #pragma once
 
+#include <levin/compile/call_site.h>
+
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/ivalue.h>
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -18,7 +21,11 @@ namespace levin::compile {
 /** Thrown inside a capture: the step cannot become a program. `what()` is one sentence for the user. */
 class NotCapturable : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit NotCapturable(const std::string& reason) : std::runtime_error(reason), frames(stack_frames()) {}
+
+  std::vector<StackFrame> frames;   ///< where it was thrown
+  std::string place;                ///< what is known of that: " (net.cpp:42, soon after the use of fc2.weight)"
+  std::optional<std::size_t> call;  ///< the recorded call that it is about, where it was found later
 };
 
 /** The sentence about tensors whose data the host wrote. */
@@ -45,6 +52,8 @@ struct Tape {
   };
 
   std::vector<Record> records;
+  at::DeviceType device = at::kCPU;    ///< whose memory the calls may work on
+  std::optional<std::size_t> stop_at;  ///< refuses this call, to learn where it comes from
   std::vector<at::Tensor> tensors;
   /** What was made of nothing (zeros, arange), with a copy of its first numbers, and the memory that calls wrote. */
   std::vector<std::pair<int, at::Tensor>> made;
@@ -80,7 +89,7 @@ std::string name_of(const c10::OperatorHandle& op);
 /**
  * While it lives, every ATen call of this thread (forward and backward) is run as always and written on the tape.
  * A call that no program could repeat throws NotCapturable: one that hands values to the host, one whose result's shape
- * depends on data, one on tensors that are not plain CPU memory.
+ * depends on data, one on tensors that are not plain memory of the tape's device.
  */
 class Recording {
  public:

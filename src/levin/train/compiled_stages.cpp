@@ -77,6 +77,9 @@ compile::Surroundings CompiledStages::surroundings(const optim::Optimizer* optim
 }
 
 at::Tensor CompiledStages::capture(compile::StepResults& results, const std::function<at::Tensor()>& step) {
+  if (!run_.device.is_cpu() && !run_.model->registered_metrics().empty()) {
+    refuse("the module has metric objects, whose books no graph of a device can keep; log tensors instead");
+  }
   Capture capture{.results = &results, .calls = {}, .updates = {}};
   std::vector<std::vector<at::Tensor>> states;
   {
@@ -164,6 +167,8 @@ void CompiledStages::feed(compile::StepProgram& program, std::size_t first) {
       for (std::size_t i = 0; i < call.results; ++i) batch.tensors.push_back(program.result(first + call.first + i));
       call.metric->add_batch(batch);
       run_.active_log->log(call.name, call.metric, call.options, run_.context);
+    } else if (program.on_device()) {
+      run_.active_log->log(call.name, program.result(first + call.first), call.options, run_.context);
     } else {
       run_.active_log->log(call.name, program.scalar(first + call.first), call.options, run_.context);
     }
