@@ -112,6 +112,51 @@ TEST(CompiledTrainer, AccumulatesClipsAndSchedules) {
 
 TEST(CompiledTrainer, DropsOutTheSameElements) { expect_alike(run({}, false, 0.3), run({}, true, 0.3)); }
 
+// Handwritten digits: 1,437 to learn from, 360 to judge by.
+struct DigitsNet : levin::Module {
+  DigitsNet() {
+    net = register_module("net", nn::Sequential(nn::Linear(64, 64), nn::BatchNorm1d(64), nn::ReLU(), nn::Dropout(0.3),
+                                                nn::Linear(64, 10)));
+    accuracy = register_metric("accuracy", levin::metrics::Accuracy({.num_classes = 10}));
+  }
+  torch::Tensor training_step(const levin::Batch& batch, int64_t) override {
+    return torch::cross_entropy_loss(net->forward(batch[0]), batch[1]);
+  }
+  void validation_step(const levin::Batch& batch, int64_t) override {
+    const auto logits = net->forward(batch[0]);
+    accuracy->update(logits, batch[1]);
+    log("val_acc", accuracy);
+    log("val_loss", torch::cross_entropy_loss(logits, batch[1]));
+  }
+  levin::Optimizers configure_optimizers() override { return levin::optim::AdamW(parameters(), {.lr = 3e-3}); }
+  nn::Sequential net{nullptr};
+  levin::metrics::Accuracy accuracy{nullptr};
+};
+
+TEST(CompiledTrainer, LearnsRealDataAsWell) {
+  const auto table = levin::read_csv(LEVIN_SOURCE_DIR "/data/digits/digits.csv");
+  const levin::TensorDataset all({table.drop("target").to_tensor() / 16, table.column("target").to(torch::kLong)});
+  constexpr int kSeeds = 5;
+  double accuracy[2] = {}, loss[2] = {};
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    const auto parts = levin::random_split(all, {0.8, 0.2}, {.seed = static_cast<std::uint64_t>(seed)});
+    for (const bool compile : {false, true}) {
+      levin::seed_everything(seed);
+      DigitsNet net;
+      levin::Trainer trainer({.logger = false, .max_epochs = 8, .enable_checkpointing = false,
+                              .enable_progress_bar = false, .compile = compile});
+      trainer.fit(net, levin::DataLoader(parts[0], {.batch_size = 64, .shuffle = true}),
+                  levin::DataLoader(parts[1], {.batch_size = 360}));
+      accuracy[compile] += trainer.metric("val_acc") / kSeeds;
+      loss[compile] += trainer.metric("val_loss") / kSeeds;
+    }
+  }
+  // Half a percentage point is two of 360 digits.
+  EXPECT_GT(accuracy[0], 0.95);
+  EXPECT_NEAR(accuracy[1], accuracy[0], 0.005);
+  EXPECT_NEAR(loss[1], loss[0], 0.02 * loss[0]);
+}
+
 struct AsksForTheEpoch : Net {
   torch::Tensor training_step(const levin::Batch& batch, int64_t idx) override {
     return Net::training_step(batch, idx) * (1.0 + static_cast<double>(current_epoch()));
