@@ -56,4 +56,28 @@ TEST_F(FallbackPage, ShowsAWeightInTheBatch) {
   EXPECT_TRUE(loss.isfinite().item<bool>());
 }
 
+TEST_F(FallbackPage, ShowsEpochsThatDoNotLeaveTheProgram) {
+  auto step = levin::compile_step(
+      model, optimizer, [&](const levin::Batch& batch) { return torch::mse_loss(model->forward(batch[0]), batch[1]); });
+  x = torch::randn({96, 4}), y = torch::randn({96, 3});
+  testing::internal::CaptureStdout();
+  levin::DataLoader loader(levin::TensorDataset({x, y}), {.batch_size = 32, .shuffle = true});
+  for (int epoch = 0; epoch < 10; ++epoch) std::cout << "mean loss " << step.run(loader) << '\n';
+  struct Module : levin::Module {
+    Module() { net = register_module("net", nn::Linear(4, 3)); }
+    torch::Tensor training_step(const levin::Batch& batch, int64_t) override {
+      return torch::mse_loss(net->forward(batch[0]), batch[1]);
+    }
+    levin::Optimizers configure_optimizers() override { return levin::optim::Adam(parameters(), {.lr = 0.01}); }
+    nn::Linear net{nullptr};
+  } module;
+  levin::Trainer trainer(
+      {.logger = false, .max_epochs = 3, .enable_checkpointing = false, .enable_progress_bar = false, .compile = true});
+  trainer.fit(module, loader);
+  std::cout << trainer.explain_compiled();
+  const std::string text = testing::internal::GetCapturedStdout();
+  EXPECT_NE(text.find("mean loss "), std::string::npos) << text;
+  EXPECT_NE(text.find("8 batches ran in blocks, without a call between them"), std::string::npos) << text;
+}
+
 }  // namespace

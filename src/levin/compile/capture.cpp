@@ -60,14 +60,15 @@ void StepResults::add(std::string name, const at::Tensor& tensor) {
                    .after = tape_->records.size()});
 }
 
-Batch dense(const Batch& batch) {
+const Batch& dense(const Batch& batch, Batch& copy) {
   const auto is_dense = [](const at::Tensor& tensor) {
     return !tensor.defined() || tensor.is_non_overlapping_and_dense();
   };
   if (std::ranges::all_of(batch, is_dense)) return batch;
   Batch::Tensors tensors;
   for (const at::Tensor& tensor : batch) tensors.push_back(is_dense(tensor) ? tensor : tensor.contiguous());
-  return batch.with_tensors(std::move(tensors));
+  copy = batch.with_tensors(std::move(tensors));
+  return copy;
 }
 
 namespace {

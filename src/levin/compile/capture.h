@@ -64,7 +64,7 @@ Captured capture(const CaptureRequest& request, const Batch& batch, const Compil
 /** Runs the step on `batch` and says what it did; nothing has changed afterwards. */
 TapeText record_text(const CaptureRequest& request, const Batch& batch);
 
-/** The batch as a program takes it: every tensor dense, by a copy where it is not. */
-Batch dense(const Batch& batch);
+/** The batch as a program takes it, every tensor dense: itself, or `copy` with copies of those that are not. */
+const Batch& dense(const Batch& batch, Batch& copy);
 
 }  // namespace levin::compile

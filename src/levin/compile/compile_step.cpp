@@ -1,6 +1,7 @@
 #include <levin/compile/compile_step.h>
 
 #include <levin/compile/optimizer_stage.h>
+#include <levin/compile/row_batches.h>
 #include <levin/compile/step_programs.h>
 #include <levin/core/error.h>
 #include <levin/optim/clip_grad.h>
@@ -38,23 +39,45 @@ struct CompiledStep::Impl {
   }
 
   at::Tensor run(const Batch& given) {
-    const Batch* batch = &given;
     Batch copy;
-    if (!std::ranges::all_of(given, [](const at::Tensor& tensor) {
-          return !tensor.defined() || tensor.is_non_overlapping_and_dense();
-        })) {
-      copy = compile::dense(given);
-      batch = &copy;
-    }
+    const Batch& batch = compile::dense(given, copy);
     if (programs.any() && gradients.moved(optimizer)) programs.clear();
-    compile::StepProgram* program = programs.find(
-        *batch, 0, [this] { return surroundings(); }, [this] { return request(); });
+    compile::StepProgram* program =
+        programs.find(batch, 0, [this] { return surroundings(); }, [this] { return request(); });
     if (program == nullptr) return run_eagerly(given);
-    program->run(*batch);
+    program->run(batch);
     stage.set_gradients(program->has_gradient());
     stage.clip();
     stage.update();
     return program->result(0);
+  }
+
+  double run_epoch(LoaderImpl& loader) {
+    loader.begin_loop();
+    double sum = 0, rows = 0;
+    const auto add = [&](double loss, std::int64_t weight) {
+      sum += loss * static_cast<double>(weight);
+      rows += static_cast<double>(weight);
+    };
+    Batch batch;
+    for (;;) {
+      std::int64_t ready = programs.any() ? row_batches.look(loader) : 0;
+      if (ready > 0 && gradients.moved(optimizer)) programs.clear();
+      compile::StepProgram* program = ready > 0 ? programs.known(row_batches.sample(), 0) : nullptr;
+      if (program != nullptr) {
+        stage.set_gradients(program->has_gradient());
+        for (; ready > 0; --ready) {
+          program->run(row_batches.next());
+          stage.clip();
+          stage.update();
+          add(program->scalar(0), row_batches.batch_size());
+        }
+      } else if (loader.next(batch)) {
+        add(run(batch).item<double>(), batch.empty() ? 1 : batch.batch_size());
+      } else {
+        return sum / rows;
+      }
+    }
   }
 
   at::Tensor run_eagerly(const Batch& batch) {
@@ -108,9 +131,11 @@ struct CompiledStep::Impl {
   compile::OptimizerStage stage;
   compile::StepPrograms programs;
   compile::BoundGradients gradients;
+  compile::RowBatches row_batches;
 };
 
 at::Tensor CompiledStep::operator()(const Batch& batch) { return impl_->run(batch); }
+double CompiledStep::run(DataLoader loader) { return impl_->run_epoch(loader.impl()); }
 bool CompiledStep::compiled() const { return impl_->programs.any(); }
 std::string CompiledStep::explain() const { return impl_->programs.explain(); }
 void CompiledStep::reset() { impl_->programs.clear(); }

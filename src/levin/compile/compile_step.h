@@ -3,7 +3,7 @@
 
 #include <levin/compile/options.h>
 #include <levin/core/export.h>
-#include <levin/data/batch.h>
+#include <levin/data/loader.h>
 #include <levin/optim/optimizer.h>
 
 #include <ATen/core/Tensor.h>
@@ -43,6 +43,13 @@ class LEVIN_API CompiledStep {
 
   /** Runs one step; the loss as the step returned it, detached. Throws what the step throws. */
   at::Tensor operator()(const Batch& batch);
+
+  /**
+   * An epoch: one step for every batch of the loader, as `for (const auto& batch : loader) step(batch)`. Batches of
+   * tensors in memory are read where they lie, without making a tensor of each. Returns the mean of the losses,
+   * weighted by the rows of the batches; NaN for an epoch without batches.
+   */
+  double run(DataLoader loader);
 
   /** Whether programs run; false before the first call and for a step that runs eagerly. */
   bool compiled() const;

@@ -164,6 +164,15 @@ void StepProgram::run(const Batch& batch) {
   program.run();
 }
 
+void StepProgram::run(std::span<const void* const> batch) {
+  Program& program = *captured_.program;
+  const auto& inputs = captured_.code->inputs;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i] > 0) program.set_input(i, batch[i]);
+  }
+  program.run();
+}
+
 at::Tensor StepProgram::result(std::size_t index) {
   if (graph_) return graph_->results()[index].clone();
   const Value& value = captured_.code->results[index].value;
@@ -286,6 +295,17 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
   last_ = programs_.size() - 1;
   if (checks_steps_ && !on_device && !same_step(*programs_[last_], asked, batch)) return nullptr;
   return programs_[last_].get();
+}
+
+StepProgram* StepPrograms::known(const Batch& batch, std::int64_t variant) {
+  if (checks_steps_) return nullptr;
+  for (const auto& program : programs_) {
+    if (!program->fits(batch, variant)) continue;
+    if (program->in_place()) return program.get();
+    programs_.clear();
+    break;
+  }
+  return nullptr;
 }
 
 void StepPrograms::refuse(const std::string& reason) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,8 @@ class StepProgram {
   bool in_place();
   /** Forward and backward: results and gradients are in their places afterwards. */
   void run(const Batch& batch);
+  /** As above on a batch whose tensors lie at these addresses, in order. */
+  void run(std::span<const void* const> batch);
 
   /** Whether it runs on an accelerator: reading a result waits for it. */
   bool on_device() const { return graph_ != nullptr; }
@@ -117,6 +120,9 @@ class StepPrograms {
    */
   StepProgram* find(const Batch& batch, std::int64_t variant, const std::function<Surroundings()>& surroundings,
                     const std::function<CaptureRequest()>& request);
+
+  /** The program for batches like this one if there is one already, whose step need not be looked at again. */
+  StepProgram* known(const Batch& batch, std::int64_t variant);
 
   /** Runs eagerly from now on, with a warning that says why. */
   void refuse(const std::string& reason);

@@ -67,8 +67,9 @@ void Snapshot::keep(const at::Tensor& tensor) {
 
 Batch private_copy(const Batch& given) {
   const at::NoGradGuard no_grad;
+  Batch copy;
   Batch::Tensors tensors;
-  for (const at::Tensor& tensor : dense(given)) {
+  for (const at::Tensor& tensor : dense(given, copy)) {
     if (tensor.defined() && tensor.requires_grad()) {
       throw NotCapturable("a tensor of the batch requires a gradient; require it of a copy within the step");
     }

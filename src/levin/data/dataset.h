@@ -6,12 +6,19 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace levin {
+
+/** Samples that are rows of tensors in memory: what a program reads where they lie. */
+struct RowsInMemory {
+  const Batch* tensors = nullptr;              ///< of the dataset; sample i is row i of each
+  std::span<const std::int64_t> indices = {};  ///< of a subset: sample i is row indices[i]
+};
 
 /**
  * What a dataset implements. Reading must be safe from several threads at once. A dataset whose samples lie in memory
@@ -29,6 +36,8 @@ class LEVIN_API DatasetImpl {
   virtual Batch get_batch(std::span<const std::int64_t> indices) const;
   /** For messages; by default the name of the class. */
   virtual std::string name() const;
+  /** The tensors whose rows the samples are, where they are nothing else; by default none. */
+  virtual std::optional<RowsInMemory> rows_in_memory() const { return std::nullopt; }
 
  protected:
   /** `get`, whose exceptions come as an Error that names the sample and the dataset, with the original nested in it. */

@@ -55,6 +55,15 @@ enum class CombineMode {
 /** "min_size", "max_size_cycle", ... */
 LEVIN_API std::string_view to_string(CombineMode mode);
 
+/** Whole batches to come, as rows of tensors in memory. */
+struct UpcomingRows {
+  const Batch* tensors = nullptr;      ///< of the dataset; null where batches are not such rows
+  std::int64_t batch_size = 0;         ///< of every batch
+  std::int64_t batches = 0;            ///< of this size, one after the other
+  const std::int64_t* rows = nullptr;  ///< batches * batch_size of them; null: those from `first` on
+  std::int64_t first = 0;
+};
+
 class DataLoader;
 
 /**
@@ -86,6 +95,14 @@ class LEVIN_API LoaderImpl {
   virtual void load_state(const Map& state) = 0;
   /** The same data in an order that every epoch repeats. */
   virtual std::shared_ptr<LoaderImpl> sequential_copy() const = 0;
+
+  /**
+   * The batches that `next` would give, for a reader that takes the rows itself and says `skip` for each batch. By
+   * default none: they have to be asked for. Holds until the position or the dataset changes.
+   */
+  virtual UpcomingRows upcoming_rows() { return {}; }
+  /** Goes past `batches` of the upcoming rows. */
+  void skip(std::int64_t batches) noexcept { given_ += batches; }
 
   /** For loaders over one dataset. */
   virtual const Dataset& dataset() const;

@@ -144,6 +144,46 @@ bool MapLoader::fetch(Batch& batch) {
   return true;
 }
 
+UpcomingRows MapLoader::upcoming_rows() {
+  if (options_.num_workers > 0 || options_.collate_fn || options_.transform || options_.pin_memory || at_end())
+    return {};
+  const auto memory = dataset_.impl().rows_in_memory();
+  if (!memory) return {};
+  plan_epoch();
+  UpcomingRows upcoming{.tensors = memory->tensors};
+  std::int64_t begin = batches_given() * options_.batch_size;
+  if (options_.batch_sampler) {
+    // As many batches as have the size of the next one.
+    const auto size = [&](std::size_t batch) { return ends_[batch] - (batch == 0 ? 0 : ends_[batch - 1]); };
+    const auto next = static_cast<std::size_t>(batches_given());
+    auto end = next + 1;
+    while (end < ends_.size() && size(end) == size(next)) ++end;
+    upcoming.batch_size = static_cast<std::int64_t>(size(next));
+    upcoming.batches = static_cast<std::int64_t>(end - next);
+    begin = static_cast<std::int64_t>(ends_[next] - size(next));
+  } else {
+    const std::int64_t whole = drawn_ / options_.batch_size - batches_given();
+    upcoming.batch_size = whole > 0 ? options_.batch_size : drawn_ - begin;
+    upcoming.batches = std::max<std::int64_t>(whole, 1);
+  }
+  if (in_order()) {
+    upcoming.first = begin;
+    if (!memory->indices.empty()) upcoming.rows = memory->indices.data() + begin;
+    return upcoming;
+  }
+  if (memory->indices.empty()) {
+    upcoming.rows = order_.data() + begin;
+    return upcoming;
+  }
+  if (rows_epoch_ != planned_epoch_) {
+    rows_.resize(order_.size());
+    std::ranges::transform(order_, rows_.begin(), [&](auto i) { return memory->indices[static_cast<std::size_t>(i)]; });
+    rows_epoch_ = planned_epoch_;
+  }
+  upcoming.rows = rows_.data() + begin;
+  return upcoming;
+}
+
 void MapLoader::stop_workers() {
   running_ = false;
   if (!workers_) return;
@@ -188,7 +228,7 @@ void MapLoader::load_state(const Map& saved) {
   }
   stop_workers();
   load_position(saved);
-  planned_epoch_ = -1;
+  planned_epoch_ = rows_epoch_ = -1;
   options_.seed = seed;
   if (!saved.contains("sampler")) return;
   if (options_.sampler) options_.sampler.load_state(saved.get<Map>("sampler"));

@@ -17,6 +17,7 @@ class MapLoader : public LoaderImpl {
   Map state() const override;
   void load_state(const Map& state) override;
   std::shared_ptr<LoaderImpl> sequential_copy() const override;
+  UpcomingRows upcoming_rows() override;
   const Dataset& dataset() const override { return dataset_; }
   const DataLoaderOptions& options() const override { return options_; }
 
@@ -42,6 +43,8 @@ class MapLoader : public LoaderImpl {
   std::vector<std::size_t> ends_;    // batch_sampler: where each batch ends in order_
   std::int64_t planned_epoch_ = -1;
   std::vector<std::int64_t> scratch_;  // indices of a batch loaded in next()
+  std::vector<std::int64_t> rows_;     // of the plan, where the dataset is a subset of tensors in memory
+  std::int64_t rows_epoch_ = -1;       // whose plan that is
 
   bool running_ = false;  // the workers load this epoch's batches from batches_given() on
   std::unique_ptr<OrderedPrefetch<Batch>> workers_;

@@ -14,7 +14,11 @@ namespace {
 class SubsetImpl : public DatasetImpl {
  public:
   SubsetImpl(Dataset dataset, std::vector<std::int64_t> indices)
-      : dataset_(std::move(dataset)), indices_(std::move(indices)) {}
+      : dataset_(std::move(dataset)), indices_(std::move(indices)) {
+    const auto inner = dataset_.impl().rows_in_memory();
+    if (!inner || inner->indices.empty()) return;
+    for (const auto index : indices_) rows_.push_back(inner->indices[static_cast<std::size_t>(index)]);
+  }
 
   std::int64_t size() const override { return static_cast<std::int64_t>(indices_.size()); }
 
@@ -30,6 +34,13 @@ class SubsetImpl : public DatasetImpl {
     return dataset_.get_batch(inner);
   }
 
+  std::optional<RowsInMemory> rows_in_memory() const override {
+    auto rows = dataset_.impl().rows_in_memory();
+    if (!rows || indices_.empty()) return std::nullopt;
+    rows->indices = rows_.empty() ? indices_ : rows_;
+    return rows;
+  }
+
   const std::vector<std::int64_t>& indices() const { return indices_; }
 
  private:
@@ -42,6 +53,7 @@ class SubsetImpl : public DatasetImpl {
 
   Dataset dataset_;
   std::vector<std::int64_t> indices_;
+  std::vector<std::int64_t> rows_;  // of a subset of a subset: those of the tensors in memory
 };
 
 std::shared_ptr<const DatasetImpl> make_subset(const Dataset& dataset, std::vector<std::int64_t> indices) {

@@ -17,13 +17,6 @@ namespace {
 // Below this many bytes a thread, waking another thread costs more than it copies.
 constexpr std::int64_t kBytesPerThread = 256 * 1024;
 
-bool consecutive(std::span<const std::int64_t> indices) {
-  for (std::size_t i = 1; i < indices.size(); ++i) {
-    if (indices[i] != indices[0] + static_cast<std::int64_t>(i)) return false;
-  }
-  return true;
-}
-
 void check_range(std::span<const std::int64_t> indices, std::int64_t rows) {
   for (const auto index : indices) {
     if (index < 0 || index >= rows) {
@@ -44,7 +37,7 @@ void copy_small_rows(const char* source, char* target, std::span<const std::int6
   }
 }
 
-void copy_rows(const char* source, char* target, std::size_t row_bytes, std::span<const std::int64_t> indices) {
+void copy_some_rows(const char* source, char* target, std::size_t row_bytes, std::span<const std::int64_t> indices) {
   switch (row_bytes) {
     case 1: return copy_small_rows<1>(source, target, indices);
     case 2: return copy_small_rows<2>(source, target, indices);
@@ -65,12 +58,6 @@ void copy_rows(const char* source, char* target, std::size_t row_bytes, std::spa
   }
 }
 
-// Rows that can be copied as bytes, without asking torch what they mean.
-bool plain_rows(const at::Tensor& source) {
-  return source.device().is_cpu() && source.layout() == at::kStrided && source.is_contiguous() &&
-         !source.requires_grad() && !source.is_conj() && !source.is_neg() && !source.is_quantized();
-}
-
 class TensorDatasetImpl : public DatasetImpl {
  public:
   explicit TensorDatasetImpl(Batch tensors) : tensors_(std::move(tensors)) {}
@@ -88,6 +75,8 @@ class TensorDatasetImpl : public DatasetImpl {
     for (const auto& tensor : tensors_) rows.push_back(gather_rows(tensor, indices));
     return tensors_.with_tensors(std::move(rows));
   }
+
+  std::optional<RowsInMemory> rows_in_memory() const override { return RowsInMemory{.tensors = &tensors_}; }
 
   const Batch& tensors() const { return tensors_; }
 
@@ -128,6 +117,32 @@ TensorDataset::TensorDataset(Batch tensors) : Dataset(make_impl(std::move(tensor
 
 const Batch& TensorDataset::tensors() const { return static_cast<const TensorDatasetImpl&>(impl()).tensors(); }
 
+bool plain_rows(const at::Tensor& source) {
+  return source.device().is_cpu() && source.layout() == at::kStrided && source.is_contiguous() &&
+         !source.requires_grad() && !source.is_conj() && !source.is_neg() && !source.is_quantized();
+}
+
+bool consecutive(std::span<const std::int64_t> indices) {
+  for (std::size_t i = 1; i < indices.size(); ++i) {
+    if (indices[i] != indices[0] + static_cast<std::int64_t>(i)) return false;
+  }
+  return true;
+}
+
+void copy_rows(const void* source, void* target, std::size_t row_bytes, std::span<const std::int64_t> indices) {
+  const auto* from = static_cast<const char*>(source);
+  auto* to = static_cast<char*>(target);
+  const auto count = static_cast<std::int64_t>(indices.size());
+  const auto grain =
+      std::max<std::int64_t>(1, kBytesPerThread / std::max<std::int64_t>(1, static_cast<std::int64_t>(row_bytes)));
+  if (count <= grain) return copy_some_rows(from, to, row_bytes, indices);
+  at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) {
+    const auto first = static_cast<std::size_t>(begin);
+    copy_some_rows(from, to + first * row_bytes, row_bytes,
+                   indices.subspan(first, static_cast<std::size_t>(end - begin)));
+  });
+}
+
 at::Tensor gather_rows(const at::Tensor& source, std::span<const std::int64_t> indices) {
   check_range(indices, source.size(0));
   const auto count = static_cast<std::int64_t>(indices.size());
@@ -142,14 +157,7 @@ at::Tensor gather_rows(const at::Tensor& source, std::span<const std::int64_t> i
   auto result = at::Tensor(at::detail::empty_cpu(sizes, source.scalar_type(), false, std::nullopt));
   const auto row_bytes =
       source.size(0) == 0 ? std::size_t{0} : source.nbytes() / static_cast<std::size_t>(source.size(0));
-  const auto* from = static_cast<const char*>(source.const_data_ptr());
-  auto* to = static_cast<char*>(result.mutable_data_ptr());
-  const auto grain =
-      std::max<std::int64_t>(1, kBytesPerThread / std::max<std::int64_t>(1, static_cast<std::int64_t>(row_bytes)));
-  at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) {
-    const auto first = static_cast<std::size_t>(begin);
-    copy_rows(from, to + first * row_bytes, row_bytes, indices.subspan(first, static_cast<std::size_t>(end - begin)));
-  });
+  copy_rows(source.const_data_ptr(), result.mutable_data_ptr(), row_bytes, indices);
   return result;
 }
 

@@ -38,6 +38,10 @@ void TrialCheckpointImpl::on_train_batch_end(Trainer& trainer, Module&, const Ba
   last_save_ = std::chrono::steady_clock::now();
 }
 
+std::int64_t TrialCheckpointImpl::batches_to_skip(const Trainer&, Stage) const {
+  return std::chrono::steady_clock::now() - last_save_ < interval_ ? kAllBatches : 0;
+}
+
 void TrialCheckpointImpl::on_fit_end(Trainer& trainer, Module&) {
   if (trainer.interrupted() && trainer.global_step() > 0) save(trainer);
 }

@@ -35,6 +35,7 @@ class LEVIN_API TrialCheckpointImpl : public CallbackImpl {
   void on_train_start(Trainer& trainer, Module& module) override;
   void on_train_batch_end(Trainer& trainer, Module& module, const Batch& batch, std::int64_t batch_idx) override;
   void on_fit_end(Trainer& trainer, Module& module) override;
+  std::int64_t batches_to_skip(const Trainer& trainer, Stage stage) const override;
 
  private:
   void save(Trainer& trainer);

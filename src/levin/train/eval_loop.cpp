@@ -52,7 +52,7 @@ class EvalScope {
 }  // namespace
 
 bool Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::span<const std::int64_t> batches,
-                                 const std::function<void(const Batch&, std::int64_t)>& step) {
+                                 Progress* counts, const std::function<void(const Batch&, std::int64_t)>& step) {
   using BatchHook = void (Impl::*)(const Batch&, std::int64_t);
   BatchHook start = &Impl::on_validation_batch_start, end = &Impl::on_validation_batch_end;
   Hook step_hook = Hook::validation_step;
@@ -72,7 +72,16 @@ bool Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::span<cons
   for (std::size_t i = 0; i < batches.size() && complete; ++i) {
     DataLoader part = in_sequence ? loader.parts()[i] : loader;
     part.begin_epoch(0);
-    for (std::int64_t batch_idx = 0; batch_idx < batches[i] && part.next(batch); ++batch_idx) {
+    for (std::int64_t batch_idx = 0; batch_idx < batches[i]; ++batch_idx) {
+      if (compiled && stage != Stage::predict) {
+        dataloader_idx = in_sequence ? static_cast<std::int64_t>(i) : 0;
+        const auto loader_idx = in_sequence ? std::optional(dataloader_idx) : std::nullopt;
+        for (std::int64_t done = 1; done > 0 && batch_idx < batches[i]; batch_idx += done) {
+          done = compiled->evaluate_block(stage, part.impl(), batches[i] - batch_idx, loader_idx, counts);
+        }
+        if (batch_idx >= batches[i]) break;
+      }
+      if (!part.next(batch)) break;
       if (interrupt_requested()) {
         complete = false;
         break;
@@ -81,6 +90,7 @@ bool Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::span<cons
       receive(batch);
       active_log->begin_batch(batch, num_dataloaders > 1 ? std::optional(dataloader_idx) : std::nullopt);
       (this->*start)(batch, batch_idx);
+      if (counts) counts->increment_ready(), counts->increment_started();
       context = step_hook;
       {
         const ProfiledAction action(profiler(), step_hook);
@@ -88,6 +98,7 @@ bool Trainer::Impl::eval_batches(Stage stage, DataLoader& loader, std::span<cons
         step(batch, batch_idx);
       }
       context = Hook::none;
+      if (counts) counts->increment_processed(), counts->increment_completed();
       (this->*end)(batch, batch_idx);
       log_eval_step();
     }
@@ -137,16 +148,12 @@ void Trainer::Impl::run_validation(std::span<const std::int64_t> batches) {
   progress.val_batch.reset_current();
   on_validation_start();
   on_validation_epoch_start();
-  const bool complete =
-      eval_batches(Stage::validate, val_loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
-        progress.val_batch.increment_ready();
-        progress.val_batch.increment_started();
-        if (!compiled || !compiled->evaluate(Stage::validate, batch, batch_idx)) {
-          model->validation_step(batch, batch_idx, dataloader_idx);
-        }
-        progress.val_batch.increment_processed();
-        progress.val_batch.increment_completed();
-      });
+  const bool complete = eval_batches(Stage::validate, val_loader, batches, &progress.val_batch,
+                                     [this](const Batch& batch, std::int64_t batch_idx) {
+                                       if (!compiled || !compiled->evaluate(Stage::validate, batch, batch_idx)) {
+                                         model->validation_step(batch, batch_idx, dataloader_idx);
+                                       }
+                                     });
   val_log.end_batches();
   if (!complete) return val_log.drop_epoch();
   on_validation_epoch_end();
@@ -165,10 +172,11 @@ void Trainer::Impl::run_test(DataLoader& loader, std::span<const std::int64_t> b
   test_log.clear();
   on_test_start();
   on_test_epoch_start();
-  const bool complete = eval_batches(Stage::test, loader, batches, [this](const Batch& batch, std::int64_t batch_idx) {
-    if (compiled && compiled->evaluate(Stage::test, batch, batch_idx)) return;
-    model->test_step(batch, batch_idx, dataloader_idx);
-  });
+  const bool complete =
+      eval_batches(Stage::test, loader, batches, nullptr, [this](const Batch& batch, std::int64_t batch_idx) {
+        if (compiled && compiled->evaluate(Stage::test, batch, batch_idx)) return;
+        model->test_step(batch, batch_idx, dataloader_idx);
+      });
   if (!complete) return test_log.clear();
   test_log.end_batches();
   on_test_epoch_end();
@@ -184,13 +192,14 @@ std::vector<Batch> Trainer::Impl::run_predict(DataLoader& loader, std::span<cons
   std::vector<Batch> predictions;
   on_predict_start();
   on_predict_epoch_start();
-  const bool complete = eval_batches(Stage::predict, loader, batches, [&](const Batch& batch, std::int64_t batch_idx) {
-    Batch prediction;
-    if (!compiled || !compiled->predict(batch, batch_idx, prediction)) {
-      prediction = model->predict_step(batch, batch_idx, dataloader_idx);
-    }
-    if (keep) predictions.push_back(prediction.to(torch::kCPU));
-  });
+  const bool complete =
+      eval_batches(Stage::predict, loader, batches, nullptr, [&](const Batch& batch, std::int64_t batch_idx) {
+        Batch prediction;
+        if (!compiled || !compiled->predict(batch, batch_idx, prediction)) {
+          prediction = model->predict_step(batch, batch_idx, dataloader_idx);
+        }
+        if (keep) predictions.push_back(prediction.to(torch::kCPU));
+      });
   if (!complete) return {};
   on_predict_epoch_end();
   on_predict_end();

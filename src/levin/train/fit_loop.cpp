@@ -2,6 +2,7 @@
 #include <levin/train/trainer_impl.h>
 
 #include <levin/core/interrupt.h>
+#include <levin/train/compiled_stages.h>
 
 #include <algorithm>
 
@@ -65,11 +66,11 @@ void Trainer::Impl::run_epoch() {
     const ProfiledAction action(profiler(), "train_dataloader_next");
     return train_loader.next(batch);
   };
-  while (!progress.is_last_batch && !leaves_early() && next()) {
+  while (!progress.is_last_batch && !leaves_early()) {
+    if (compiled && train_block()) continue;
+    if (!next()) break;
     const ProfiledAction batch_action(profiler(), "run_training_batch");
-    const std::int64_t batch_idx = progress.batch.current.ready;
-    progress.batch.increment_ready();
-    progress.is_last_batch = batch_idx + 1 == num_training_batches || (!train_length_known && train_loader.at_end());
+    const std::int64_t batch_idx = begin_batch();
     dataloader_idx = train_loader.dataloader_idx();
     receive(batch);
     train_log.begin_batch(batch);
@@ -82,17 +83,85 @@ void Trainer::Impl::run_epoch() {
     progress.batch.increment_started();
     const std::int64_t steps_before = progress.global_step();
     train_batch(batch, batch_idx);
-    last_batch_stepped = progress.global_step() > steps_before;
-    progress.batch.increment_processed();
-    if (last_batch_stepped) step_schedulers(Interval::step, /*plateau=*/false);
-    if (progress.is_last_batch) step_schedulers(Interval::epoch, /*plateau=*/false);
-    pending = Tail::batch;
+    end_batch(steps_before);
     on_train_batch_end(batch, batch_idx);
     finish_batch(batch_idx);
   }
   dataloader_idx = 0;
   // After a signal the epoch stays open: it goes on when the run is resumed.
   if (!interrupted || (progress.is_last_batch && pending == Tail::none)) finish_epoch();
+}
+
+// Counts the batch that was fetched; its index in the epoch.
+std::int64_t Trainer::Impl::begin_batch() {
+  const std::int64_t batch_idx = progress.batch.current.ready;
+  progress.batch.increment_ready();
+  progress.is_last_batch = batch_idx + 1 == num_training_batches || (!train_length_known && train_loader.at_end());
+  return batch_idx;
+}
+
+// What lies between a batch's training and its hooks.
+void Trainer::Impl::end_batch(std::int64_t steps_before) {
+  last_batch_stepped = progress.global_step() > steps_before;
+  progress.batch.increment_processed();
+  if (last_batch_stepped) step_schedulers(Interval::step, /*plateau=*/false);
+  if (progress.is_last_batch) step_schedulers(Interval::epoch, /*plateau=*/false);
+  pending = Tail::batch;
+}
+
+// Batches of data in memory whose hooks nobody needs, one after the other on the compiled step. Nothing is due at the
+// ends of all but the last. False: the next batch has to come the long way.
+bool Trainer::Impl::train_block() {
+  const std::int64_t batches = compiled->begin_training_block(batches_until_event());
+  if (batches == 0) return false;
+  dataloader_idx = 0;
+  for (std::int64_t left = batches;;) {
+    const std::int64_t batch_idx = begin_batch();
+    progress.batch.increment_started();
+    const std::int64_t steps_before = progress.global_step();
+    compiled->train_next(batch_idx, window_of(batch_idx));
+    end_batch(steps_before);
+    if (--left == 0 || interrupt_requested()) break;
+    progress.batch.increment_completed();
+    if (last_batch_stepped) ++progress.batches_that_stepped;
+    pending = Tail::none;
+  }
+  compiled->end_block();
+  finish_batch(progress.batch.current.ready - 1);
+  return true;
+}
+
+// How many of the next batches may run before finish_batch or the loop's conditions have to look: nothing is due before
+// the end of the last of them. May be too few, never too many.
+std::int64_t Trainer::Impl::batches_until_event() const {
+  if (should_stop) return 0;
+  std::int64_t batches = num_training_batches - progress.batch.current.ready;
+  // `done` of a unit so far: at a multiple of `every` something is due.
+  const auto every = [&](std::int64_t period, std::int64_t done) {
+    batches = std::min(batches, period - done % period);
+  };
+  if (options.max_steps >= 0) batches = std::min(batches, options.max_steps - progress.global_step());
+  if (options.log_every_n_steps > 0 && !loggers.empty()) {
+    every(options.log_every_n_steps, progress.batches_that_stepped);
+  }
+  for (const LRSchedulerConfig& config : optimizers.schedulers()) {
+    if (config.interval == Interval::step && config.scheduler.needs_metric()) {
+      every(config.frequency, progress.batches_that_stepped);
+    }
+  }
+  if (!num_val_batches.empty()) {
+    if (const ValCheckInterval& interval = options.val_check_interval; interval.across_epochs()) {
+      if (!interval.interval().by_clock() && interval.interval().unit() != Unit::epochs) {
+        every(interval.interval().count(),
+              interval.interval().unit() == Unit::batches ? progress.batch.total.ready : progress.global_step());
+      }
+    } else if (!options.check_val_every_n_epoch) {
+      every(val_check_batch, progress.batch.total.ready);
+    } else if (val_check_batch != kUnknownLength) {
+      every(val_check_batch, progress.batch.current.ready);
+    }
+  }
+  return batches;
 }
 
 // What follows a batch's hooks. A run resumed from a checkpoint that was taken in them begins here.

@@ -153,9 +153,9 @@ void put(MetricValues& values, const std::string& name, double value) {
 
 }  // namespace
 
-void MetricLog::begin_batch(std::int64_t batch_size, std::optional<std::int64_t> dataloader_idx) {
+void MetricLog::begin_batch(std::int64_t batch_size, std::optional<std::int64_t> dataloader_idx, bool sizes_differ) {
   batch_size_ = batch_size;
-  sizes_differ_ = false;
+  sizes_differ_ = sizes_differ;
   samples_ += batch_size;
   loader_ = dataloader_idx.value_or(-1);
   const auto start = static_cast<std::size_t>(loader_ + 1);
@@ -375,8 +375,12 @@ void MetricLog::log(std::string_view name, const at::Tensor& value, const LogOpt
 }
 
 void MetricLog::log(std::string_view name, double value, const LogOptions& options, Hook hook) {
-  Slot& s = slot(name, options, hook);
-  s.options.batch_size = options.batch_size;
+  slot(name, options, hook).options.batch_size = options.batch_size;
+  log_again(place(), value);
+}
+
+void MetricLog::log_again(std::size_t place, double value) {
+  Slot& s = slots_[place];
   s.last = value;
   if (s.last_device.defined()) s.last_device.reset();
   if (s.on_epoch) accumulate(s, value);

@@ -76,14 +76,19 @@ class LEVIN_API MetricLog {
 
   /** Starts a batch: the sequence of calls begins anew. `dataloader_idx` only where there are several loaders. */
   void begin_batch(const Batch& batch, std::optional<std::int64_t> dataloader_idx = {});
-  /** As above for a batch of so many samples. */
-  void begin_batch(std::int64_t batch_size, std::optional<std::int64_t> dataloader_idx = {});
+  /** As above for a batch of so many samples; `sizes_differ`: its tensors do not agree on that. */
+  void begin_batch(std::int64_t batch_size, std::optional<std::int64_t> dataloader_idx = {}, bool sizes_differ = false);
   /** What follows belongs to no batch: values have weight 1 and no loader. */
   void end_batches();
 
   void log(std::string_view name, const at::Tensor& value, const LogOptions& options, Hook hook);
   void log(std::string_view name, double value, const LogOptions& options, Hook hook);
   void log(std::string_view name, const metrics::Metric& metric, const LogOptions& options, Hook hook);
+
+  /** Where the last call found its slot: good for log_again until slots are added or cleared. */
+  std::size_t place() const { return cursor_ - 1; }
+  /** The same call in a further batch. */
+  void log_again(std::size_t place, double value);
 
   /** Step values logged since the last finished epoch; `names` with "_step" appended where a slot keeps both. */
   MetricValues step_values(bool for_logger) const;

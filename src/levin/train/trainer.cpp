@@ -234,6 +234,7 @@ void Trainer::Impl::run(ModuleRef ref, Stage stage, const DataModuleRef* data_re
 
 void Trainer::Impl::begin_run(Stage stage) {
   set_callbacks();
+  if (options.compile.on()) compiled = std::make_unique<CompiledStages>(*this);
   if (data) {
     data->prepare_data();
   }
@@ -318,7 +319,6 @@ void Trainer::Impl::fit(const FitOptions& fit_options) {
                  "leave it out, and use clip_gradients() in training_step");
   }
 
-  if (options.compile.on()) compiled = std::make_unique<CompiledStages>(*this);
   on_fit_start();
   log_hyperparams();
   if (*options.enable_model_summary) console::info(summarize(*model));
@@ -599,6 +599,7 @@ void Trainer::set_accumulate_grad_batches(std::int64_t batches) {
 }
 const DataLoader& Trainer::train_dataloader() const { return impl_->train_loader; }
 void Trainer::update_batch_norm() { impl_->update_batch_norm(); }
+std::string Trainer::explain_compiled() const { return impl_->compiled ? impl_->compiled->explain() : ""; }
 const std::vector<Callback>& Trainer::callbacks() const { return impl_->callbacks; }
 const std::vector<Logger>& Trainer::loggers() const { return impl_->loggers; }
 std::string Trainer::log_dir() const { return impl_->log_dir(); }

@@ -140,6 +140,11 @@ class LEVIN_API Trainer {
    * weights are no longer those that the statistics were gathered with.
    */
   void update_batch_norm();
+  /**
+   * What TrainerOptions::compile has made of the steps of the last run: what was captured, fused and left to ATen, why
+   * a step runs eagerly, and whether batches run in blocks or what prevents it. Empty where steps are not compiled.
+   */
+  std::string explain_compiled() const;
   const std::vector<Callback>& callbacks() const;
   /** The first callback of type Impl, or nullptr. */
   template <class Impl>

@@ -138,6 +138,10 @@ struct Trainer::Impl {
   // --- the loops (fit_loop.cpp, eval_loop.cpp) ---
   void run_fit();
   void run_epoch();
+  std::int64_t begin_batch();
+  void end_batch(std::int64_t steps_before);
+  bool train_block();
+  std::int64_t batches_until_event() const;
   void finish_batch(std::int64_t batch_idx);
   void finish_epoch();
   bool validation_due(std::int64_t batch_idx) const;
@@ -151,7 +155,7 @@ struct Trainer::Impl {
   void run_test(DataLoader& loader, std::span<const std::int64_t> batches);
   std::vector<Batch> run_predict(DataLoader& loader, std::span<const std::int64_t> batches, bool keep);
   /** False when a signal ended it early. */
-  bool eval_batches(Stage stage, DataLoader& loader, std::span<const std::int64_t> batches,
+  bool eval_batches(Stage stage, DataLoader& loader, std::span<const std::int64_t> batches, Progress* counts,
                     const std::function<void(const Batch&, std::int64_t)>& step);
 
   // --- optimization (optimization.cpp) ---

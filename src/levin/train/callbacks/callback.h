@@ -11,6 +11,7 @@
 
 #include <concepts>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -33,6 +34,8 @@ class Optimizer;
  */
 class LEVIN_API CallbackImpl {
  public:
+  static constexpr std::int64_t kAllBatches = std::numeric_limits<std::int64_t>::max();
+
   virtual ~CallbackImpl();
 
   virtual void setup(Trainer&, Module&, Stage) {}
@@ -53,6 +56,14 @@ class LEVIN_API CallbackImpl {
   virtual void on_save_checkpoint(Trainer&, Module&, Checkpoint&) {}
   /** The checkpoint that a fit resumes from, before `load_state_dict`. */
   virtual void on_load_checkpoint(Trainer&, Module&, const Checkpoint&) {}
+
+  /**
+   * How many of the batches to come can do without this callback's on_train_batch_start and on_train_batch_end, or
+   * those of validation and test: by default none. Where no hook needs them, compiled steps run in blocks, without a
+   * call from step to step. Asked again every few milliseconds: a callback that waits for a time says kAllBatches until
+   * it has come.
+   */
+  virtual std::int64_t batches_to_skip(const Trainer&, Stage) const { return 0; }
 
   /** Names the callback's entry in a checkpoint; must differ between the stateful callbacks of a trainer. */
   virtual std::string state_key() const { return {}; }

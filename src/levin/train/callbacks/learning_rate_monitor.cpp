@@ -16,6 +16,13 @@ void LearningRateMonitorImpl::on_train_batch_start(Trainer& trainer, Module&, co
   if (every > 0 && trainer.global_step() % every == 0) record(trainer, Interval::step);
 }
 
+std::int64_t LearningRateMonitorImpl::batches_to_skip(const Trainer& trainer, Stage) const {
+  const std::int64_t every = trainer.options().log_every_n_steps;
+  if (every <= 0) return kAllBatches;
+  const std::int64_t since = trainer.global_step() % every;
+  return since == 0 ? 0 : every - since;
+}
+
 void LearningRateMonitorImpl::on_train_epoch_start(Trainer& trainer, Module&) { record(trainer, Interval::epoch); }
 
 void LearningRateMonitorImpl::record(Trainer& trainer, Interval interval) const {

@@ -18,6 +18,7 @@ class LEVIN_API LearningRateMonitorImpl : public CallbackImpl {
   explicit LearningRateMonitorImpl(LearningRateMonitorOptions options = {}) : options_(options) {}
   void on_train_start(Trainer& trainer, Module& module) override;
   void on_train_batch_start(Trainer& trainer, Module& module, const Batch& batch, std::int64_t batch_idx) override;
+  std::int64_t batches_to_skip(const Trainer& trainer, Stage stage) const override;
   void on_train_epoch_start(Trainer& trainer, Module& module) override;
 
  private:

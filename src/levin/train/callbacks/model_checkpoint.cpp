@@ -179,6 +179,16 @@ bool ModelCheckpointImpl::validation_follows(const Trainer& trainer) const {
          !o.val_check_interval.across_epochs() && (trainer.current_epoch() + 1) % *o.check_val_every_n_epoch == 0;
 }
 
+std::int64_t ModelCheckpointImpl::batches_to_skip(const Trainer& trainer, Stage) const {
+  const auto& interval = options_.train_time_interval;
+  if (interval && std::chrono::steady_clock::now() - last_time_checked_ >= *interval) return 0;
+  if (every_n_train_steps_ == 0) return kAllBatches;
+  // In an accumulation window the step that a save is due at may have been taken already.
+  const bool accumulates = trainer.accumulate_grad_batches() > 1;
+  if (accumulates && trainer.global_step() % every_n_train_steps_ == 0 && may_save(trainer)) return 0;
+  return every_n_train_steps_ - 1 - trainer.global_step() % every_n_train_steps_;
+}
+
 void ModelCheckpointImpl::on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) {
   bool due = every_n_train_steps_ > 0 && trainer.global_step() % every_n_train_steps_ == 0;
   if (options_.train_time_interval) {

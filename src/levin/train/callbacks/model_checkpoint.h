@@ -84,6 +84,8 @@ class LEVIN_API ModelCheckpointImpl : public CallbackImpl {
   std::string state_key() const override;
   Map state_dict() const override;
   void load_state_dict(const Map& state) override;
+  /** Up to the next batch that ends in a save by steps or by time. */
+  std::int64_t batches_to_skip(const Trainer& trainer, Stage stage) const override;
   bool is_checkpoint() const override { return true; }
 
   /** Waits until all that was saved lies on the disk (only with `async_save` there is something to wait for). */

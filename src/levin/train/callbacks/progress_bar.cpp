@@ -18,6 +18,7 @@ void ProgressBarCallbackImpl::show_metrics(Trainer& trainer) {
 void ProgressBarCallbackImpl::finish(Trainer* trainer) {
   if (!bar_) return;
   if (trainer) show_metrics(*trainer);
+  if (trainer && fitting_) bar_->set_position(trainer->total_batches());
   bar_->finish();
   bar_.reset();
 }
@@ -43,18 +44,28 @@ void ProgressBarCallbackImpl::on_train_start(Trainer& trainer, Module&) {
 }
 
 void ProgressBarCallbackImpl::on_train_epoch_start(Trainer& trainer, Module&) {
-  if (bar_) bar_->set_description(epoch_text(trainer));
+  if (!bar_) return;
+  bar_->set_position(trainer.total_batches());
+  bar_->set_description(epoch_text(trainer));
 }
 
 void ProgressBarCallbackImpl::on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) {
   if (!bar_) return;
   if (bar_->due()) show_metrics(trainer);
-  bar_->advance();
+  bar_->set_position(trainer.total_batches() + 1);  // not counted yet
+}
+
+std::int64_t ProgressBarCallbackImpl::batches_to_skip(const Trainer&, Stage stage) const {
+  if (!bar_) return kAllBatches;
+  // The bar of an evaluation by itself counts its batches.
+  return (stage == Stage::fit || fitting_) && !bar_->due() ? kAllBatches : 0;
 }
 
 void ProgressBarCallbackImpl::on_validation_start(Trainer& trainer, Module&) {
   if (fitting_) {
-    if (bar_) bar_->set_description(epoch_text(trainer) + ", validating");
+    if (!bar_) return;
+    bar_->set_position(trainer.total_batches());
+    bar_->set_description(epoch_text(trainer) + ", validating");
   } else if (!trainer.sanity_checking()) {
     const std::int64_t batches = trainer.num_val_batches();
     start("validating", batches == kUnknownLength ? std::optional<std::int64_t>() : batches, 0);

@@ -26,6 +26,8 @@ class LEVIN_API ProgressBarCallbackImpl : public CallbackImpl {
   void on_predict_batch_end(Trainer& trainer, Module& module, const Batch& batch, std::int64_t batch_idx) override;
   void on_predict_end(Trainer& trainer, Module& module) override;
   void on_exception(Trainer& trainer, Module& module, std::exception_ptr error) override;
+  /** All while the bar needs no redrawing. */
+  std::int64_t batches_to_skip(const Trainer& trainer, Stage stage) const override;
   bool is_progress_bar() const override { return true; }
 
  private:

@@ -44,6 +44,10 @@ void TimerImpl::on_train_start(Trainer& trainer, Module&) {
 void TimerImpl::on_train_batch_end(Trainer& trainer, Module&, const Batch&, std::int64_t) {
   if (options_.interval == Interval::step) check(trainer);
 }
+std::int64_t TimerImpl::batches_to_skip(const Trainer& trainer, Stage) const {
+  const bool waits = !trainer.should_stop() && options_.duration && options_.interval == Interval::step;
+  return waits && time_elapsed() >= *options_.duration ? 0 : kAllBatches;
+}
 void TimerImpl::on_train_epoch_end(Trainer& trainer, Module&) {
   if (options_.interval == Interval::epoch) check(trainer);
 }

@@ -28,6 +28,7 @@ class LEVIN_API TimerImpl : public CallbackImpl {
 
   void on_train_start(Trainer& trainer, Module& module) override;
   void on_train_batch_end(Trainer& trainer, Module& module, const Batch& batch, std::int64_t batch_idx) override;
+  std::int64_t batches_to_skip(const Trainer& trainer, Stage stage) const override;
   void on_train_epoch_end(Trainer& trainer, Module& module) override;
   void on_train_end(Trainer& trainer, Module& module) override;
   void on_validation_start(Trainer& trainer, Module& module) override;
