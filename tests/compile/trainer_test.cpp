@@ -266,6 +266,9 @@ struct BlockCase {
   std::function<levin::DataLoader(levin::Dataset)> load = [](levin::Dataset data) {
     return levin::DataLoader(data, {.batch_size = 16, .shuffle = true, .seed = 2});
   };
+  std::function<levin::DataLoader(levin::Dataset)> load_val = [](levin::Dataset data) {
+    return levin::DataLoader(levin::Subset(data, {1, 3, 5, 7, 9, 11, 13, 15, 17, 19}), {.batch_size = 4});
+  };
   std::function<levin::Optimizers(InBlocks&)> optimizers = {};
   double dropout = 0;
   bool metric = false;
@@ -315,7 +318,7 @@ Traces run_case(const BlockCase& test, bool blocks, const std::string& resume = 
     options.callbacks.push_back(saves.emplace(how));
   }
   levin::Trainer trainer(options);
-  auto val = levin::DataLoader(levin::Subset(data, {1, 3, 5, 7, 9, 11, 13, 15, 17, 19}), {.batch_size = 4});
+  const auto val = test.load_val(data);
   levin::seed_everything(4);
   std::optional<std::thread> thread;
   if (meanwhile) thread.emplace(meanwhile);
@@ -418,6 +421,21 @@ std::vector<BlockCase> block_cases() {
            [](Dataset data) {
              return DataLoader(data, {.batch_sampler = levin::BatchSampler(levin::RandomSampler(data.size()), 10)});
            }},
+      {.name = "two_validation_loaders",
+       .load_val =
+           [](Dataset data) {
+             const DataLoader first(levin::Subset(data, {2, 4, 6, 8, 10, 12, 14}), {.batch_size = 2});
+             return levin::CombinedLoader({first, DataLoader(data, {.batch_size = 50})},
+                                          {.mode = levin::CombineMode::sequential});
+           }},
+      {.name = "two_training_loaders",
+       .load =
+           [](Dataset data) {
+             const DataLoader part(data, {.batch_size = 29});
+             return levin::CombinedLoader({part, DataLoader(data, {.batch_size = 50})},
+                                          {.mode = levin::CombineMode::sequential});
+           },
+       .in_blocks = false},
       {.name = "log_every_3_steps", .options = {.log_every_n_steps = 3}},
       {.name = "never_log", .options = {.val_check_interval = count(4), .log_every_n_steps = 0}},
       {.name = "validate_across", .options = {.val_check_interval = every(7, Unit::steps), .log_every_n_steps = 5}},
@@ -526,7 +544,39 @@ TEST(CompiledBlocks, SayWhatPreventsThem) {
       << trainer.explain_compiled();
 }
 
-TEST(CompiledBlocks, ShowProgressAndStopInTime) {
+TEST(CompiledBlocks, CountInTheProgressBar) {
+  levin::seed_everything(1);
+  Net net;
+  levin::Trainer trainer({.logger = false,
+                          .max_epochs = 3,
+                          .enable_checkpointing = false,
+                          .enable_model_summary = false,
+                          .compile = true});
+  testing::internal::CaptureStderr();
+  trainer.fit(net, loader(72, true));
+  const std::string shown = testing::internal::GetCapturedStderr();
+  EXPECT_NE(shown.find("15/15"), std::string::npos) << shown;
+  EXPECT_NE(trainer.explain_compiled().find("ran in blocks"), std::string::npos) << trainer.explain_compiled();
+}
+
+TEST(CompiledBlocks, EvaluateWithoutAFit) {
+  levin::Map metrics[2];
+  for (const bool compile : {false, true}) {
+    levin::seed_everything(1);
+    Net net;
+    levin::Trainer trainer(
+        {.logger = false, .enable_checkpointing = false, .enable_progress_bar = false, .compile = compile});
+    metrics[compile] = trainer.validate(net, loader(72, false), {.verbose = false});
+    if (!compile) continue;
+    EXPECT_LE(net.validation_steps, 2);
+    EXPECT_NE(trainer.explain_compiled().find("ran in blocks"), std::string::npos) << trainer.explain_compiled();
+  }
+  ASSERT_EQ(metrics[0].size(), metrics[1].size());
+  for (const auto& [name, value] : metrics[0])
+    EXPECT_NEAR(value.as_double(), metrics[1].at(name).as_double(), 1e-6) << name;
+}
+
+TEST(CompiledBlocks, StopInTime) {
   BlockCase test{
       .name = "timed",
       .options = {.callbacks = {levin::Timer({.duration = std::chrono::milliseconds(40)})}, .max_epochs = 1000000}};

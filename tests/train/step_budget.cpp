@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -59,9 +60,9 @@ struct CountingImpl : levin::CallbackImpl {
 using Counting = levin::CallbackHolder<CountingImpl>;
 
 // `run(n)` does n epochs of 10 batches. One dump of callgrind's a length, in this order.
-void count(const char* name, const std::function<void(int)>& run) {
+void count(const char* name, const std::function<void(int)>& run, std::initializer_list<int> lengths = {4, 12}) {
   run(2);
-  for (const int epochs : {4, 12}) {
+  for (const int epochs : lengths) {
     CALLGRIND_ZERO_STATS;
     CALLGRIND_START_INSTRUMENTATION;
     run(epochs);
@@ -111,6 +112,32 @@ int main(int argc, char** argv) {
     torch::manual_seed(1);
     fit(Net(), epochs, {});
   });
+  // The compiled step by itself and in the Trainer; longer, since a capture takes as many instructions as 500 steps.
+  const levin::DataLoader in_order(levin::TensorDataset({x, y}), {.batch_size = 100});
+  count("compiled_step",
+        [&](int epochs) {
+          torch::manual_seed(1);
+          auto net = network();
+          levin::optim::Adam optimizer(net->parameters(), {.lr = 0.01});
+          auto step = levin::compile_step(net, optimizer, [&](const levin::Batch& batch) {
+            return torch::mse_loss(net->forward(batch[0]), batch[1]);
+          });
+          const levin::Batch batch{x.slice(0, 0, 100), y.slice(0, 0, 100)};
+          for (int i = 0; i < 10 * epochs; ++i) step(batch);
+        },
+        {20, 220});
+  count("compiled_fit",
+        [&](int epochs) {
+          torch::manual_seed(1);
+          Net model;
+          levin::Trainer trainer({.logger = levin::CSVLogger({.save_dir = folder, .version = "run"}),
+                                  .max_epochs = epochs,
+                                  .enable_checkpointing = false,
+                                  .enable_progress_bar = false,
+                                  .compile = true});
+          trainer.fit(model, in_order);
+        },
+        {20, 220});
   const std::vector<levin::Callback> idle(100, Idle()), counting(100, Counting());
   count("light", [&](int epochs) { fit(Light(0), epochs, {}); });
   count("light_logs", [&](int epochs) { fit(Light(10), epochs, {}); });

@@ -18,6 +18,8 @@ PER_MICROSECOND = 3000
 # What, the larger and the smaller loop, how many of it are in a step, and the most instructions that each may cost.
 BUDGETS = [
     ("the Trainer, CSVLogger and one log, over a hand-written loop", "fit", "hand", 1, 2.0 * PER_MICROSECOND),
+    ("the compiled Trainer, CSVLogger and one log, over a compiled step", "compiled_fit", "compiled_step", 1,
+     0.3 * PER_MICROSECOND),
     ("a further log", "light_logs", "light", 10, 0.2 * PER_MICROSECOND),
     ("a callback that overrides no hook (0 but for allocators' moods)", "light_idle_callbacks", "light", 100, 2),
     ("a callback that overrides a hook of every batch", "light_callbacks", "light", 100, 50),

@@ -1,5 +1,6 @@
 #include <levin/train/compiled_stages.h>
 
+#include <levin/compile/debug.h>
 #include <levin/core/error.h>
 #include <levin/core/interrupt.h>
 
@@ -272,6 +273,7 @@ std::string CompiledStages::why_no_blocks(Stage stage) const {
     if (run_.model_hooks.has(hook)) return overrides("the module", hook);
   }
   if (run_.transfers_by_hook) return "a hook for the transfer of batches is overridden";
+  if (compile::debug::checks_steps()) return "LEVIN_COMPILE_DEBUG=check looks at each step";
   if (run_.profiler()) return "a profiler measures the parts of a step";
   if (run_.options.precision.converts()) return "precision " + run_.options.precision.name() + " converts each batch";
   if (!run_.device.is_cpu()) return "the batches go to " + run_.device.str();
