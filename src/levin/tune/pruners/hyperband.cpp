@@ -81,7 +81,7 @@ Grouping HyperbandPruner::grouping(StudyView& study) {
   std::optional<std::int64_t> most = options_.max_resource.steps();
   if (!most) {
     const std::lock_guard lock(lengths_->mutex);
-    auto& known = lengths_->known.of(study);
+    auto& known = lengths_->known.of(study.trials());
     if (!known) known = first_length(study.trials());
     most = known;
   }

@@ -4,8 +4,8 @@
 #include <levin/tune/samplers/cma_es_sampler.h>
 #include <levin/tune/samplers/gp.h>
 #include <levin/tune/samplers/nsga.h>
+#include <levin/tune/samplers/per_study.h>
 #include <levin/tune/samplers/random.h>
-#include <levin/tune/samplers/study_cache.h>
 #include <levin/tune/samplers/tpe.h>
 
 #include <algorithm>
@@ -145,7 +145,7 @@ class AutoSampler::Impl {
   const AutoSamplerOptions options_;
   const std::uint64_t seed_;
   std::mutex mutex_;
-  StudyCache<Seen> cache_;
+  PerStudy<Seen> cache_;
   std::map<std::string, std::shared_ptr<Sampler>> samplers_;
   std::map<TrialPtr, std::shared_ptr<Sampler>> cma_;
 };

@@ -1,7 +1,7 @@
 #include <levin/tune/samplers/brute_force.h>
 
 #include <levin/core/rng.h>
-#include <levin/tune/samplers/study_cache.h>
+#include <levin/tune/samplers/per_study.h>
 
 #include <algorithm>
 #include <cmath>
@@ -217,7 +217,7 @@ class BruteForceSampler::Impl {
   const BruteForceSamplerOptions options_;
   const std::uint64_t seed_;
   std::mutex mutex_;
-  StudyCache<Tree> trees_;
+  PerStudy<Tree> trees_;
 };
 
 BruteForceSampler::BruteForceSampler(BruteForceSamplerOptions options) : impl_(std::make_unique<Impl>(options)) {}

@@ -4,8 +4,8 @@
 #include <levin/core/rng.h>
 #include <levin/tune/samplers/cma_es.h>
 #include <levin/tune/samplers/complete_trials.h>
+#include <levin/tune/samplers/per_study.h>
 #include <levin/tune/samplers/random.h>
-#include <levin/tune/samplers/study_cache.h>
 #include <levin/tune/samplers/unit_cube.h>
 
 #include <algorithm>
@@ -317,7 +317,7 @@ class CmaEsSampler::Impl {
   const std::uint64_t seed_;
   const std::shared_ptr<Sampler> independent_;
   std::mutex mutex_;
-  StudyCache<Progress> studies_;
+  PerStudy<Progress> studies_;
 };
 
 CmaEsSampler::CmaEsSampler(CmaEsSamplerOptions options) {

@@ -6,8 +6,8 @@
 #include <levin/tune/samplers/acquisition_search.h>
 #include <levin/tune/samplers/complete_trials.h>
 #include <levin/tune/samplers/published_params.h>
+#include <levin/tune/samplers/per_study.h>
 #include <levin/tune/samplers/random.h>
-#include <levin/tune/samplers/study_cache.h>
 
 #include <algorithm>
 #include <cmath>
@@ -236,7 +236,7 @@ class GPSampler::Impl {
   const std::uint64_t seed_;
   const std::shared_ptr<Sampler> independent_;
   std::mutex mutex_;
-  StudyCache<CompleteTrials> studies_;
+  PerStudy<CompleteTrials> studies_;
 };
 
 GPSampler::GPSampler(GPSamplerOptions options) {

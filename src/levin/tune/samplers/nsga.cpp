@@ -130,7 +130,7 @@ class GeneticSampler::Impl {
  private:
   Generations& update(StudyView& study) {
     const TrialsSnapshot& snapshot = study.trials();
-    Generations& g = per_study_.of(study);
+    Generations& g = per_study_.of(study.trials());
     std::vector<TrialPtr> fresh;
     for (; g.n_seen < snapshot.finished().size(); ++g.n_seen) {
       const TrialPtr& trial = snapshot.finished()[g.n_seen];

@@ -10,12 +10,12 @@
 
 namespace levin::tune {
 
-/** Something of type T for the list of trials that a view shows; the eight lists used last are kept. Not locked. */
+/** A T by the log of its study (see TrialsSnapshot::log); those of the eight studies used last are kept. Not locked. */
 template <class T>
 class PerStudy {
  public:
-  T& of(StudyView& study) {
-    const std::uint64_t log = study.trials().log();
+  T& of(const TrialsSnapshot& trials) {
+    const std::uint64_t log = trials.log();
     auto it = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == log; });
     if (it == entries_.end()) {
       if (entries_.size() >= 8) entries_.pop_back();

@@ -3,8 +3,8 @@
 #include <levin/core/console.h>
 #include <levin/core/rng.h>
 #include <levin/tune/samplers/low_discrepancy.h>
+#include <levin/tune/samplers/per_study.h>
 #include <levin/tune/samplers/random.h>
-#include <levin/tune/samplers/study_cache.h>
 #include <levin/tune/samplers/unit_cube.h>
 
 #include <algorithm>
@@ -84,7 +84,7 @@ class QMCSampler::Impl {
   const QMCSamplerOptions options_;
   const std::shared_ptr<Sampler> independent_;
   std::mutex mutex_;
-  StudyCache<FirstTrial> first_;
+  PerStudy<FirstTrial> first_;
 };
 
 QMCSampler::QMCSampler(QMCSamplerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
