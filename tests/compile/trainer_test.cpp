@@ -532,6 +532,34 @@ TEST(CompiledBlocks, EndAtABatchWhenInterrupted) {
   std::filesystem::remove(file);
 }
 
+TEST(CompiledBlocks, LeaveTheSameBehindWhenABatchFails) {
+  torch::manual_seed(5);
+  auto x = torch::randn({200, 4});
+  auto y = x.slice(1, 0, 3).argmax(1);
+  y[150] = 7;  // no such class
+  levin::Checkpoint ends[2];
+  std::string messages[2];
+  for (const bool blocks : {false, true}) {
+    levin::seed_everything(3);
+    Net net;
+    levin::TrainerOptions options{
+        .logger = false, .max_epochs = 3, .enable_checkpointing = false, .enable_progress_bar = false, .compile = true};
+    if (!blocks) options.callbacks.push_back(Looks());
+    levin::Trainer trainer(options);
+    try {
+      trainer.fit(net, levin::DataLoader(levin::TensorDataset({x, y}), {.batch_size = 16, .seed = 1}));
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const std::exception& error) {
+      messages[blocks] = error.what();
+    }
+    EXPECT_EQ(trainer.explain_compiled().find("ran in blocks") != std::string::npos, blocks);
+    ends[blocks] = trainer.dump_checkpoint();
+    ends[blocks]["levin"].as_dict()["training_time"] = nullptr;
+  }
+  EXPECT_EQ(messages[0], messages[1]);
+  expect_same(levin::PickleValue(ends[0]), levin::PickleValue(ends[1]), "state");
+}
+
 TEST(CompiledBlocks, SayWhatPreventsThem) {
   levin::seed_everything(1);
   Hooked net;

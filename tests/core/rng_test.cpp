@@ -69,5 +69,22 @@ TEST(Rng, PermutationHoldsEachIndexOnce) {
   for (std::int64_t i = 0; i < 1000; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
 }
 
+// It draws eight blocks of words at once, which nobody may notice.
+TEST(Rng, PermutationIsFisherAndYatesOverTheStream) {
+  for (const std::size_t size : {0, 1, 2, 17, 1001}) {
+    // At the last, the number of the block passes 32 bits.
+    for (const std::uint64_t position : {std::uint64_t{0}, std::uint64_t{1}, (std::uint64_t{1} << 33) - 3}) {
+      const Rng::State begin{.key = 11, .index = (std::uint64_t{1} << 40) + 3, .position = position};
+      Rng at_once(begin), one_by_one(begin);
+      std::vector<std::int64_t> order(size);
+      for (std::size_t i = 0; i < size; ++i) order[i] = static_cast<std::int64_t>(i);
+      for (std::size_t i = size; i > 1; --i) std::swap(order[i - 1], order[one_by_one.below(i)]);
+      EXPECT_EQ(at_once.permutation(static_cast<std::int64_t>(size)), order);
+      EXPECT_EQ(at_once.state(), one_by_one.state());
+      EXPECT_EQ(at_once(), one_by_one());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace levin

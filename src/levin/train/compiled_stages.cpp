@@ -219,7 +219,7 @@ bool CompiledStages::train(std::int64_t index, const Batch& given, std::int64_t 
     return false;
   }
   notes(*program);
-  step(entry, *program, index, batch_idx, window, [&] {
+  step(entry, *program, index, batch_idx, window, /*same_gradients=*/false, [&] {
     {
       const ProfiledAction action(run_.profiler(), Hook::training_step);
       program->run(batch);
@@ -233,7 +233,7 @@ bool CompiledStages::train(std::int64_t index, const Batch& given, std::int64_t 
 
 template <class Run>
 void CompiledStages::step(Entry& entry, const compile::StepProgram& program, std::int64_t index, std::int64_t batch_idx,
-                          const Trainer::Impl::Window& window, const Run& run) {
+                          const Trainer::Impl::Window& window, bool same_gradients, const Run& run) {
   const bool accumulate = window.size > 1;
   optim::Optimizer& optimizer = run_.optimizers.optimizer(index);
   run_.loss_missing = false;
@@ -244,14 +244,16 @@ void CompiledStages::step(Entry& entry, const compile::StepProgram& program, std
   }
   run();
 
-  if (window.first || entry.gradients.empty()) {
-    entry.gradients = program.has_gradient();
-  } else {
-    for (std::size_t i = 0; i < entry.gradients.size(); ++i) {
-      entry.gradients[i] = entry.gradients[i] || program.has_gradient()[i];
+  if (!same_gradients) {
+    if (window.first || entry.gradients.empty()) {
+      entry.gradients = program.has_gradient();
+    } else {
+      for (std::size_t i = 0; i < entry.gradients.size(); ++i) {
+        entry.gradients[i] = entry.gradients[i] || program.has_gradient()[i];
+      }
     }
+    entry.optimizer.set_gradients(entry.gradients);
   }
-  entry.optimizer.set_gradients(entry.gradients);
   run_.on_after_backward();
   if (accumulate) optimizer.impl()->gradients_written(entry.gradients);
   if (!window.last) return;
@@ -283,7 +285,7 @@ std::string CompiledStages::why_no_blocks(Stage stage) const {
 std::int64_t CompiledStages::begin_block(Entry& entry, Stage stage, LoaderImpl& loader, std::int64_t variant,
                                          std::int64_t most) {
   block_.places.clear();
-  block_.timed = false;
+  block_.timed = block_.gradients_set = false;
   if (!entry.why_no_blocks) entry.why_no_blocks = why_no_blocks(stage);
   if (!entry.why_no_blocks->empty() || most <= 0) return 0;
   for (const Hook hook : batch_hooks(stage)) {
@@ -366,7 +368,10 @@ std::int64_t CompiledStages::begin_training_block(std::int64_t most) {
 }
 
 void CompiledStages::train_next(std::int64_t batch_idx, const Trainer::Impl::Window& window) {
-  step(*block_.entry, *block_.program, 0, batch_idx, window, [&] { run_block_batch(Hook::training_step, 1, {}); });
+  const bool same_gradients = block_.gradients_set && window.size == 1;
+  step(*block_.entry, *block_.program, 0, batch_idx, window, same_gradients,
+       [&] { run_block_batch(Hook::training_step, 1, {}); });
+  block_.gradients_set = true;
 }
 
 std::int64_t CompiledStages::evaluate_block(Stage stage, LoaderImpl& loader, std::int64_t most,

@@ -95,10 +95,13 @@ class CompiledStages {
   bool run_without_gradients(Stage stage, const Batch& given,
                              const std::function<void(const Batch&, compile::StepResults&)>& step,
                              const std::function<void(compile::StepProgram&)>& take);
-  /** What train() does with a program: `run` runs it and feeds the logs. */
+  /**
+   * What train() does with a program: `run` runs it and feeds the logs. `same_gradients`: the optimizer knows already
+   * for which parameters this program has gradients.
+   */
   template <class Run>
   void step(Entry& entry, const compile::StepProgram& program, std::int64_t index, std::int64_t batch_idx,
-            const Trainer::Impl::Window& window, const Run& run);
+            const Trainer::Impl::Window& window, bool same_gradients, const Run& run);
   std::string why_no_blocks(Stage stage) const;
   std::int64_t begin_block(Entry& entry, Stage stage, LoaderImpl& loader, std::int64_t variant, std::int64_t most);
   void run_block_batch(Hook hook, std::size_t first, std::optional<std::int64_t> dataloader_idx);
@@ -109,6 +112,7 @@ class CompiledStages {
     compile::StepProgram* program = nullptr;
     std::vector<std::size_t> places;  // of the calls of log, once the first batch has found them
     bool scalars = false;             // all of them log scalars
+    bool gradients_set = false;       // of the optimizer, by the first batch
     bool timed = false;
     std::chrono::steady_clock::time_point begin;
   };
