@@ -497,6 +497,9 @@ void MetricLog::drop_epoch() {
 }
 
 MetricValues MetricLog::finish_epoch() {
+  logged_epoch_.clear();
+  logged_epoch_loaders_.clear();
+  if (std::ranges::none_of(slots_, &Slot::touched)) return {};
   std::vector<double> device(slots_.size(), 0);
   DeviceReader reader;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -511,8 +514,6 @@ MetricValues MetricLog::finish_epoch() {
   reader.read();
 
   MetricValues values;
-  logged_epoch_.clear();
-  logged_epoch_loaders_.clear();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& s = slots_[i];
     if (!s.touched) continue;
