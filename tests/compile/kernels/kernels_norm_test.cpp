@@ -144,6 +144,12 @@ TEST(KernelsNorm, BatchNormInTraining) {
         g.running_mean = g.running_var = nullptr;
         select_batch_norm_forward(s)(s, g, 0, channels);
         EXPECT_TRUE(whole.same_bits(y));
+        const Floats residual = random.floats(n);
+        Floats sum(n);
+        g.y = sum.data();
+        g.residual = residual.data();
+        select_batch_norm_forward({batch, channels, area, 1e-5, 0.1, true, false})(
+            {batch, channels, area, 1e-5, 0.1, true, false}, g, 0, channels);
         BatchNormBackwardArgs back{.dy = dy_given.data(),
                                    .x = x.data(),
                                    .y = y.data(),
@@ -155,6 +161,11 @@ TEST(KernelsNorm, BatchNormInTraining) {
                                    .dbias = db.data()};
         select_batch_norm_backward(s)(s, back, 0, 1);
         select_batch_norm_backward(s)(s, back, 1, channels);
+        BatchNormBackwardArgs again = back;  // relu's derivative from x
+        Floats dx_again(n);
+        again.y = nullptr, again.bias = b.data(), again.dx = dx_again.data();
+        select_batch_norm_backward(s)(s, again, 0, channels);
+        EXPECT_TRUE(dx_again.same_bits(dx));
         if (relu) {
           for (std::int64_t i = 0; i < n; i++) dy[i] = y[i] > 0 ? dy[i] : 0;
         }
@@ -168,6 +179,9 @@ TEST(KernelsNorm, BatchNormInTraining) {
           const double variance = (1 / (e.rstd[k] * e.rstd[k]) - 1e-5) * count / (count - 1);
           EXPECT_TRUE(close(running_var[i], 1.8 + 0.1 * variance, 1e-6, 2));
         }
+        Doubles with_residual = e.y;
+        for (std::int64_t i = 0; i < n; i++) with_residual[static_cast<std::size_t>(i)] += residual[i];
+        expect_close(sum, with_residual, 4, "with a residual");
         if (relu) {
           for (double& v : e.y) v = std::max(v, 0.0);
         }

@@ -267,6 +267,7 @@ HWY_INLINE void forward_rows(const BatchNorm& s, const BatchNormForwardArgs& a, 
     for (int v = 0; v < vectors; v++) {
       const auto at = place_of_vector<vectors, whole>(channel, v, count);
       V y = hn::MulAdd(at.read(a.x + b * s.channels), scale[v], shift[v]);
+      if (a.residual) y = hn::Add(y, at.read(a.residual + b * s.channels));
       if (s.relu) y = relu(y);
       at.write(y, a.y + b * s.channels);
     }
@@ -276,15 +277,18 @@ HWY_INLINE void forward_rows(const BatchNorm& s, const BatchNormForwardArgs& a, 
 template <int vectors, bool whole>
 HWY_INLINE void backward_rows(const BatchNorm& s, const BatchNormBackwardArgs& a, Index channel, std::size_t count) {
   const V n = set(static_cast<float>(s.batch));
-  const auto gradient = [&](auto at, Index offset) HWY_ATTR {
+  V mean[vectors], invstd[vectors], total[vectors], product[vectors], scale[vectors], shift[vectors];
+  const auto gradient = [&](auto at, Index offset, int v) HWY_ATTR {
     const V g = at.read(a.dy + offset);
-    return s.relu ? where_positive(at.read(a.y + offset), g) : g;
+    if (!s.relu) return g;
+    return where_positive(a.y ? at.read(a.y + offset) : hn::MulAdd(at.read(a.x + offset), scale[v], shift[v]), g);
   };
-  V mean[vectors], invstd[vectors], total[vectors], product[vectors];
   for (int v = 0; v < vectors; v++) {
     const auto at = place_of_vector<vectors, whole>(channel, v, count);
     mean[v] = at.read(s.training ? a.save_mean : a.running_mean);
     invstd[v] = s.training ? at.read(a.save_invstd) : inverse_root(at.read(a.running_var), s.eps);
+    scale[v] = a.weight ? hn::Mul(invstd[v], at.read(a.weight)) : invstd[v];
+    shift[v] = hn::NegMulAdd(mean[v], scale[v], a.bias ? at.read(a.bias) : zero());
     total[v] = product[v] = zero();
   }
   for (Index first = 0; first < s.batch; first += kRowsOfBlock) {
@@ -293,7 +297,7 @@ HWY_INLINE void backward_rows(const BatchNorm& s, const BatchNormBackwardArgs& a
     for (Index b = first; b < std::min(s.batch, first + kRowsOfBlock); b++) {
       for (int v = 0; v < vectors; v++) {
         const auto at = place_of_vector<vectors, whole>(channel, v, count);
-        const V g = gradient(at, b * s.channels);
+        const V g = gradient(at, b * s.channels, v);
         of_g[v] = hn::Add(of_g[v], g);
         of_product[v] = hn::MulAdd(g, hn::Sub(at.read(a.x + b * s.channels), mean[v]), of_product[v]);
       }
@@ -303,13 +307,12 @@ HWY_INLINE void backward_rows(const BatchNorm& s, const BatchNormBackwardArgs& a
       product[v] = hn::Add(product[v], of_product[v]);
     }
   }
-  V scale[vectors], mean_g[vectors], slope[vectors];
+  V mean_g[vectors], slope[vectors];
   for (int v = 0; v < vectors; v++) {
     const auto at = place_of_vector<vectors, whole>(channel, v, count);
     product[v] = hn::Mul(product[v], invstd[v]);
     if (a.dweight) at.write(product[v], a.dweight);
     if (a.dbias) at.write(total[v], a.dbias);
-    scale[v] = a.weight ? hn::Mul(invstd[v], at.read(a.weight)) : invstd[v];
     mean_g[v] = hn::Div(total[v], n);
     slope[v] = hn::Mul(hn::Div(product[v], n), invstd[v]);
   }
@@ -317,7 +320,7 @@ HWY_INLINE void backward_rows(const BatchNorm& s, const BatchNormBackwardArgs& a
   for (Index b = 0; b < s.batch; b++) {
     for (int v = 0; v < vectors; v++) {
       const auto at = place_of_vector<vectors, whole>(channel, v, count);
-      V g = gradient(at, b * s.channels);
+      V g = gradient(at, b * s.channels, v);
       if (s.training) {
         g = hn::NegMulAdd(hn::Sub(at.read(a.x + b * s.channels), mean[v]), slope[v], hn::Sub(g, mean_g[v]));
       }
@@ -382,6 +385,7 @@ void BatchForward(const BatchNorm& s, const BatchNormForwardArgs& a, Index begin
           const Index p = plane(b);
           each_place(0, s.area, [&](auto at) HWY_ATTR {
             V y = hn::MulAdd(at.read(a.x + p), vscale, shift);
+            if (a.residual) y = hn::Add(y, at.read(a.residual + p));
             if (s.relu) y = relu(y);
             at.write(y, a.y + p);
           });
@@ -391,10 +395,6 @@ void BatchForward(const BatchNorm& s, const BatchNormForwardArgs& a, Index begin
 
 void BatchBackward(const BatchNorm& s, const BatchNormBackwardArgs& a, Index begin, Index end) {
   const auto count = static_cast<float>(s.batch * s.area);
-  const auto gradient = [&](auto at, Index offset) HWY_ATTR {
-    const V g = at.read(a.dy + offset);
-    return s.relu ? where_positive(at.read(a.y + offset), g) : g;
-  };
   if (s.area == 1) {
     each_vectors(begin, end, [&](auto vectors, auto whole, Index channel, std::size_t lanes) HWY_ATTR {
       backward_rows<decltype(vectors)::value, decltype(whole)::value>(s, a, channel, lanes);
@@ -407,7 +407,13 @@ void BatchBackward(const BatchNorm& s, const BatchNormBackwardArgs& a, Index beg
         const float mean = s.training ? a.save_mean[c] : a.running_mean[c];
         const float invstd = s.training ? a.save_invstd[c] : inverse_root(static_cast<double>(a.running_var[c]), s.eps);
         const auto plane = [&](Index b) { return (b * s.channels + c) * s.area; };
-        const V center = set(mean);
+        const V center = set(mean), scale = set(invstd * (a.weight ? a.weight[c] : 1));
+        const V shift = set((a.bias ? a.bias[c] : 0) - mean * (invstd * (a.weight ? a.weight[c] : 1)));
+        const auto gradient = [&](auto at, Index offset) HWY_ATTR {
+          const V g = at.read(a.dy + offset);
+          if (!s.relu) return g;
+          return where_positive(a.y ? at.read(a.y + offset) : hn::MulAdd(at.read(a.x + offset), scale, shift), g);
+        };
         double of_g = 0, of_product = 0;
         for (Index b = 0; b < s.batch; b++) {
           V g_total = zero(), product_total = zero();
@@ -424,7 +430,6 @@ void BatchBackward(const BatchNorm& s, const BatchNormBackwardArgs& a, Index beg
         if (a.dweight) a.dweight[c] = product;
         if (a.dbias) a.dbias[c] = total;
         if (!a.dx) return;
-        const V scale = set(invstd * (a.weight ? a.weight[c] : 1));
         const V mean_g = set(total / count), slope = set(product / count * invstd);
         for (Index b = 0; b < s.batch; b++) {
           const Index p = plane(b);

@@ -74,7 +74,7 @@ struct BatchNorm {
   std::int64_t batch = 0, channels = 0, area = 1;
   double eps = 1e-5, momentum = 0.1;
   bool training = true;  ///< statistics of the batch, else the running ones
-  bool relu = false;     ///< forward: relu after it; backward: dy is relu's gradient, `y` its result
+  bool relu = false;     ///< forward: relu after it; backward: dy is relu's gradient
 };
 struct BatchNormForwardArgs {
   const float* x = nullptr;
@@ -85,12 +85,14 @@ struct BatchNormForwardArgs {
   float* y = nullptr;             ///< may be x
   float* save_mean = nullptr;     ///< [channels]; of training
   float* save_invstd = nullptr;   ///< [channels]; of training
+  const float* residual = nullptr;  ///< as x, added before relu; or null
 };
 struct BatchNormBackwardArgs {
   const float* dy = nullptr;
   const float* x = nullptr;
-  const float* y = nullptr;  ///< if `relu`: the forward pass's result
+  const float* y = nullptr;  ///< if `relu`: the forward pass's result; null: it is computed again, from x
   const float* weight = nullptr;
+  const float* bias = nullptr;  ///< [channels], or null; read if `relu` and no y is given
   const float* running_mean = nullptr;  ///< of evaluation
   const float* running_var = nullptr;   ///< of evaluation
   const float* save_mean = nullptr;     ///< of training

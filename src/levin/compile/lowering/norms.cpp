@@ -54,22 +54,26 @@ std::optional<BatchNorm> batch_norm_of(const Value& x) {
   return BatchNorm{.batch = x.sizes[0], .channels = x.sizes[1], .area = x.numel() / (x.sizes[0] * x.sizes[1])};
 }
 
-// Operands: x, weight, bias, running mean, running variance, y, saved mean, saved inverse deviation.
+// Operands: x, weight, bias, running mean, running variance, y, saved mean, saved inverse deviation, residual.
 void run_batch_norm(const Instruction& instruction) {
   const auto& spec = instruction.as<BatchForward>();
   spec.call(spec.settings,
             {.x = instruction.operand<float>(0), .weight = instruction.operand<float>(1),
              .bias = instruction.operand<float>(2), .running_mean = instruction.operand<float>(3),
              .running_var = instruction.operand<float>(4), .y = instruction.operand<float>(5),
-             .save_mean = instruction.operand<float>(6), .save_invstd = instruction.operand<float>(7)},
+             .save_mean = instruction.operand<float>(6), .save_invstd = instruction.operand<float>(7),
+             .residual = instruction.operand<float>(8)},
             0, spec.settings.channels);
 }
 
 std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
   const ValueId x = node.in(0), y = node.out(0);
   auto settings = batch_norm_of(graph.at(x));
-  if (!settings || !lie_alike(graph, {x, y})) return {};
-  settings->relu = node.op == "levin::batch_norm_relu";
+  if (!settings) return {};
+  const bool adds = node.op == "levin::batch_norm_add_relu";
+  settings->relu = adds || node.op == "levin::batch_norm_relu";
+  const ValueId residual = adds ? node.in(8) : kNone;  // behind the recorded arguments
+  if (!lie_alike(graph, {x, y, residual})) return {};
   settings->training = node.constant(5).toBool();
   settings->momentum = node.constant(6).toDouble();
   settings->eps = node.constant(7).toDouble();
@@ -79,15 +83,15 @@ std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
   if (!all_plain(graph, {weight, bias, mean, var, save_mean, save_invstd}, settings->channels)) return {};
   if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
   return {Emission::of(&run_batch_norm, BatchForward{*settings, kernels::select_batch_norm_forward(*settings)},
-                       {x, weight, bias, mean, var, y, save_mean, save_invstd})};
+                       {x, weight, bias, mean, var, y, save_mean, save_invstd, residual})};
 }
 
-// Operands: dy, x, weight, running mean and variance, saved mean and inverse deviation, dx, dweight, dbias, y.
+// Operands: dy, x, weight, running mean and variance, saved mean and inverse deviation, dx, dweight, dbias, y, bias.
 void run_batch_norm_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<BatchBackward>();
   spec.call(spec.settings,
             {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1), .y = instruction.operand<float>(10),
-             .weight = instruction.operand<float>(2), .running_mean = instruction.operand<float>(3),
+             .weight = instruction.operand<float>(2), .bias = instruction.operand<float>(11), .running_mean = instruction.operand<float>(3),
              .running_var = instruction.operand<float>(4), .save_mean = instruction.operand<float>(5),
              .save_invstd = instruction.operand<float>(6), .dx = instruction.operand<float>(7),
              .dweight = instruction.operand<float>(8), .dbias = instruction.operand<float>(9)},
@@ -99,7 +103,8 @@ std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) 
   auto settings = batch_norm_of(graph.at(x));
   if (!settings) return {};
   settings->relu = node.op == "levin::batch_norm_relu_backward";
-  const ValueId y = settings->relu ? node.in(10) : kNone;  // behind the recorded arguments
+  // Behind the recorded arguments.
+  const ValueId y = settings->relu ? optional(node, 10) : kNone, bias = settings->relu ? optional(node, 11) : kNone;
   if (!lie_alike(graph, {x, dy, y, dx})) return {};
   settings->training = node.constant(7).toBool();
   settings->eps = node.constant(8).toDouble();
@@ -107,11 +112,11 @@ std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) 
   ValueId save_mean = optional(node, 5), save_invstd = optional(node, 6);
   if (!settings->training) save_mean = save_invstd = kNone;
   const ValueId dweight = node.out(1), dbias = node.out(2);
-  if (!all_plain(graph, {weight, mean, var, save_mean, save_invstd, dweight, dbias}, settings->channels)) return {};
+  if (!all_plain(graph, {weight, bias, mean, var, save_mean, save_invstd, dweight, dbias}, settings->channels)) return {};
   if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
   return {Emission::of(&run_batch_norm_backward,
                        BatchBackward{*settings, kernels::select_batch_norm_backward(*settings)},
-                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias, y})};
+                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias, y, bias})};
 }
 
 // --- layer norm ---
@@ -229,11 +234,12 @@ std::vector<Emission> group_norm_backward(const Graph& graph, const Node& node) 
                        {dy, x, weight, mean, rstd, dx, dweight, dbias})};
 }
 
-constexpr std::array<Rule, 8> kRules = {{
+constexpr std::array<Rule, 9> kRules = {{
     {"aten::native_batch_norm", "batch norm with running statistics", &batch_norm},
     {"aten::native_batch_norm_backward", "its gradients", &batch_norm_backward},
     {"levin::batch_norm_relu", "batch norm and relu behind it", &batch_norm},
-    {"levin::batch_norm_relu_backward", "their gradients", &batch_norm_backward},
+    {"levin::batch_norm_add_relu", "batch norm, a residual added, and relu", &batch_norm},
+    {"levin::batch_norm_relu_backward", "the gradients of batch norm and relu", &batch_norm_backward},
     {"aten::native_layer_norm", "layer norm", &layer_norm},
     {"aten::native_layer_norm_backward", "its gradients", &layer_norm_backward},
     {"aten::native_group_norm", "group norm", &group_norm},

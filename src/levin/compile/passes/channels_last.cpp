@@ -107,7 +107,10 @@ class ChannelsLast {
     if (node.is("aten::convolution_backward")) return {0, 1};
     if (node.is("aten::native_batch_norm") || node.is("levin::batch_norm_relu")) return {0};
     if (node.is("aten::native_batch_norm_backward")) return {0, 1};
-    if (node.is("levin::batch_norm_relu_backward")) return {0, 1, 10};
+    if (node.is("levin::batch_norm_add_relu")) return {0, 8};
+    if (node.is("levin::batch_norm_relu_backward")) {
+      return node.arguments[10].kind == Argument::Kind::value ? std::vector<std::size_t>{0, 1, 10} : std::vector<std::size_t>{0, 1};
+    }
     return {};
   }
 

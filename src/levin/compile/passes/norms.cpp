@@ -6,16 +6,20 @@ namespace {
 
 bool is_zero(const c10::IValue& value) { return value.isScalar() && value.toScalar().toDouble() == 0; }
 
-// batch norm -> relu, which alone reads it.
-bool fuse_forward(Graph& graph, const Uses& uses, std::size_t n) {
+// The batch norm that alone makes `value`, for `reader` alone.
+int norm_before(const Graph& graph, const Uses& uses, ValueId value, std::size_t reader) {
+  const int producer = uses.producer(graph, value);
+  if (producer == kNone || !uses.only_reader(graph, value, static_cast<int>(reader))) return kNone;
+  const Node& norm = graph.nodes[static_cast<std::size_t>(producer)];
+  return norm.is("aten::native_batch_norm") && norm.out(0) == value ? producer : kNone;
+}
+
+// batch norm -> relu.
+bool fuse_relu(Graph& graph, const Uses& uses, std::size_t n) {
   const Node& relu = graph.nodes[n];
-  const int producer = uses.producer(graph, relu.in(0));
-  if (producer == kNone || !uses.only_reader(graph, relu.in(0), static_cast<int>(n))) return false;
-  Node& norm = graph.nodes[static_cast<std::size_t>(producer)];
-  if (!norm.is("aten::native_batch_norm") || norm.out(0) != relu.in(0) || uses.producer(graph, relu.out()) == kNone ||
-      graph.at(relu.out()).sizes != graph.at(relu.in(0)).sizes) {
-    return false;
-  }
+  const int before = norm_before(graph, uses, relu.in(0), n);
+  if (before == kNone || uses.producer(graph, relu.out()) == kNone) return false;
+  Node& norm = graph.nodes[static_cast<std::size_t>(before)];
   Node merged = norm;
   merged.op = "levin::batch_norm_relu";
   merged.handle.reset();
@@ -24,6 +28,33 @@ bool fuse_forward(Graph& graph, const Uses& uses, std::size_t n) {
   norm = std::move(merged);
   graph.nodes[n].dead = true;
   return true;
+}
+
+// batch norm -> addition -> relu, as residual networks have it.
+bool fuse_residual(Graph& graph, const Uses& uses, std::size_t n) {
+  const Node& relu = graph.nodes[n];
+  const int added = uses.producer(graph, relu.in(0));
+  if (added == kNone || !uses.only_reader(graph, relu.in(0), static_cast<int>(n)) || uses.producer(graph, relu.out()) == kNone) {
+    return false;
+  }
+  const auto place = static_cast<std::size_t>(added);
+  const Node& sum = graph.nodes[place];
+  if (!sum.is("aten::add.Tensor") || sum.constant(2).toScalar().toDouble() != 1) return false;
+  for (const std::size_t side : {0, 1}) {
+    if (sum.arguments[side].kind != Argument::Kind::value || sum.arguments[1 - side].kind != Argument::Kind::value) return false;
+    const int before = norm_before(graph, uses, sum.in(side), place);
+    if (before == kNone || !may_move(graph, static_cast<std::size_t>(before), n) || !may_move(graph, place, n)) continue;
+    Node merged = graph.nodes[static_cast<std::size_t>(before)];
+    merged.op = "levin::batch_norm_add_relu";
+    merged.handle.reset();
+    merged.arguments.push_back(sum.arguments[1 - side]);
+    merged.results[0] = relu.results[0];
+    if (lower_natively(graph, merged).empty()) continue;
+    graph.nodes[static_cast<std::size_t>(before)].dead = graph.nodes[place].dead = true;
+    graph.nodes[n] = std::move(merged);
+    return true;
+  }
+  return false;
 }
 
 // relu's derivative -> batch norm's gradients, which alone read it.
@@ -40,6 +71,14 @@ bool fuse_backward(Graph& graph, const Uses& uses, std::size_t n) {
   merged.handle.reset();
   merged.arguments[0] = mask.arguments[0];
   merged.arguments.push_back(mask.arguments[1]);
+  merged.arguments.push_back(Argument::of(c10::IValue()));
+  // What relu was applied to is quicker computed again from x than read.
+  const int forward = uses.producer(graph, mask.in(1));
+  if (forward != kNone && graph.nodes[static_cast<std::size_t>(forward)].is("levin::batch_norm_relu") &&
+      graph.nodes[static_cast<std::size_t>(forward)].in(0) == norm.in(1)) {
+    merged.arguments[10] = Argument::of(c10::IValue());
+    merged.arguments[11] = graph.nodes[static_cast<std::size_t>(forward)].arguments[2];
+  }
   if (lower_natively(graph, merged).empty()) return false;
   norm = std::move(merged);
   graph.nodes[n].dead = true;
@@ -54,7 +93,7 @@ void fuse_norms(Graph& graph) {
     const bool relu = graph.nodes[n].is("aten::relu"), mask = graph.nodes[n].is("aten::threshold_backward");
     if (!relu && !mask) continue;
     const Uses uses(graph);
-    if (relu ? fuse_forward(graph, uses, n) : fuse_backward(graph, uses, n)) ++fused;
+    if (relu ? fuse_relu(graph, uses, n) || fuse_residual(graph, uses, n) : fuse_backward(graph, uses, n)) ++fused;
   }
   graph.sweep();
   if (fused > 0) graph.note("fused " + std::to_string(fused) + " activations into batch norms");
