@@ -7,14 +7,14 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <string_view>
 
 namespace levin::compile {
 namespace {
 
 using Step = optim::OptimizerImpl::FlatStep;
-
-bool has_kernel(const std::string& name) { return name == "Adam" || name == "AdamW" || name == "SGD"; }
 
 void adam(const Step& step) {
   const optim::Group& group = *step.group;
@@ -39,10 +39,113 @@ void sgd(const Step& step) {
                                 0, step.numel);
 }
 
-// A setting that asks for a state which it did not need before.
-bool has_states(const Step& step) {
+void rms_prop(const Step& step) {
   const optim::Group& group = *step.group;
-  return (group.momentum == 0 || step.states[0] != nullptr) && (!group.amsgrad || step.states[2] != nullptr);
+  const kernels::RmsProp settings{.alpha = group.alpha, .eps = group.eps, .weight_decay = group.weight_decay,
+                                  .momentum = group.momentum, .centered = group.centered, .maximize = group.maximize};
+  kernels::select_rms_prop(settings)(settings,
+                                     {.parameter = step.params, .gradient = step.grads, .square_average = step.states[0],
+                                      .gradient_average = step.states[2], .momentum = step.states[1], .lr = &group.lr},
+                                     0, step.numel);
+}
+
+void adagrad(const Step& step) {
+  const optim::Group& group = *step.group;
+  const kernels::Adagrad settings{.lr_decay = group.lr_decay, .weight_decay = group.weight_decay, .eps = group.eps,
+                                  .maximize = group.maximize};
+  if (step.first) std::fill_n(step.states[0], step.numel, static_cast<float>(group.initial_accumulator_value));
+  kernels::select_adagrad(settings)(settings,
+                                    {.parameter = step.params, .gradient = step.grads, .sum = step.states[0],
+                                     .lr = &group.lr, .step = step.step},
+                                    0, step.numel);
+}
+
+void adadelta(const Step& step) {
+  const optim::Group& group = *step.group;
+  const kernels::Adadelta settings{.rho = group.rho, .eps = group.eps, .weight_decay = group.weight_decay,
+                                   .maximize = group.maximize};
+  kernels::select_adadelta(settings)(settings,
+                                     {.parameter = step.params, .gradient = step.grads, .square_average = step.states[0],
+                                      .delta_average = step.states[1], .lr = &group.lr},
+                                     0, step.numel);
+}
+
+void adamax(const Step& step) {
+  const optim::Group& group = *step.group;
+  const kernels::Adamax settings{.beta1 = group.betas[0], .beta2 = group.betas[1], .eps = group.eps,
+                                 .weight_decay = group.weight_decay, .maximize = group.maximize};
+  kernels::select_adamax(settings)(settings,
+                                   {.parameter = step.params, .gradient = step.grads, .first_moment = step.states[0],
+                                    .infinity_norm = step.states[1], .lr = &group.lr, .step = step.step},
+                                   0, step.numel);
+}
+
+void nadam(const Step& step) {
+  const optim::Group& group = *step.group;
+  const kernels::NAdam settings{.beta1 = group.betas[0], .beta2 = group.betas[1], .eps = group.eps,
+                                .weight_decay = group.weight_decay, .momentum_decay = group.momentum_decay,
+                                .decoupled = group.decoupled_weight_decay, .maximize = group.maximize};
+  auto product = static_cast<float>(*step.number);
+  kernels::nadam_advance(settings, *step.step, &product);
+  *step.number = product;
+  kernels::select_nadam(settings)(settings,
+                                  {.parameter = step.params, .gradient = step.grads, .first_moment = step.states[0],
+                                   .second_moment = step.states[1], .mu_product = &product, .lr = &group.lr,
+                                   .step = step.step},
+                                  0, step.numel);
+}
+
+void radam(const Step& step) {
+  const optim::Group& group = *step.group;
+  const kernels::RAdam settings{.beta1 = group.betas[0], .beta2 = group.betas[1], .eps = group.eps,
+                                .weight_decay = group.weight_decay, .decoupled = group.decoupled_weight_decay,
+                                .maximize = group.maximize};
+  kernels::select_radam(settings)(settings,
+                                  {.parameter = step.params, .gradient = step.grads, .first_moment = step.states[0],
+                                   .second_moment = step.states[1], .lr = &group.lr, .step = step.step},
+                                  0, step.numel);
+}
+
+void rprop(const Step& step) {
+  const optim::Group& group = *step.group;
+  const kernels::Rprop settings{.shrink = group.etas[0], .grow = group.etas[1], .smallest = group.step_sizes[0],
+                                .largest = group.step_sizes[1], .maximize = group.maximize};
+  if (step.first) std::fill_n(step.states[1], step.numel, static_cast<float>(group.lr));
+  kernels::select_rprop(settings)(settings,
+                                  {.parameter = step.params, .gradient = step.grads, .previous = step.states[0],
+                                   .step_size = step.states[1]},
+                                  0, step.numel);
+}
+
+struct Kernel {
+  std::string_view name;  ///< of the optimizer
+  void (*update)(const Step&);
+  bool counts = true;  ///< steps; SGD has no such state
+};
+
+constexpr std::array<Kernel, 10> kKernels = {{{"Adam", &adam},
+                                              {"AdamW", &adam},
+                                              {"SGD", &sgd, false},
+                                              {"RMSprop", &rms_prop},
+                                              {"Adagrad", &adagrad},
+                                              {"Adadelta", &adadelta},
+                                              {"Adamax", &adamax},
+                                              {"NAdam", &nadam},
+                                              {"RAdam", &radam},
+                                              {"Rprop", &rprop}}};
+
+const Kernel* kernel_of(const optim::OptimizerImpl& impl) {
+  const auto* const found = std::ranges::find(kKernels, impl.name(), &Kernel::name);
+  return found == kKernels.end() ? nullptr : found;
+}
+
+// A setting that asks for a state which it did not need before; the states of momentum and centering are not each
+// optimizer's second and third.
+bool has_states(const Kernel& kernel, const Step& step) {
+  const optim::Group& group = *step.group;
+  const std::size_t momentum = kernel.update == &rms_prop ? 1 : 0;
+  return (group.momentum == 0 || step.states[momentum] != nullptr) && (!group.amsgrad || step.states[2] != nullptr) &&
+         (!group.centered || step.states[2] != nullptr);
 }
 
 }  // namespace
@@ -65,10 +168,12 @@ void OptimizerStage::set_gradients(const std::vector<bool>& given) {
 // The optimizer's own memory in one piece, with every parameter due: kernels may run over the whole of it.
 bool OptimizerStage::flat() {
   optim::OptimizerImpl& impl = *optimizer_.impl();
-  if (layout_ == impl.layout_version() && std::ranges::all_of(steps_, has_states)) return !steps_.empty();
+  const Kernel* const kernel = kernel_of(impl);
+  const auto ready = [&](const Step& step) { return has_states(*kernel, step); };
+  if (layout_ == impl.layout_version() && (kernel == nullptr || std::ranges::all_of(steps_, ready))) return !steps_.empty();
   steps_.clear();
   impl.gradients_written(given_);
-  if (all_given_ && has_kernel(impl.name())) steps_ = impl.flat_steps();
+  if (all_given_ && kernel != nullptr) steps_ = impl.flat_steps();
   layout_ = impl.layout_version();
   return !steps_.empty();
 }
@@ -106,14 +211,10 @@ void OptimizerStage::update() {
   }
   const FlushDenormals flush;
   optim::OptimizerImpl& impl = *optimizer_.impl();
-  const bool momentum_only = impl.name() == "SGD";
+  const Kernel& kernel = *kernel_of(impl);
   for (Step& step : steps_) {
-    if (momentum_only) {
-      sgd(step);
-    } else {
-      *step.step += 1;
-      adam(step);
-    }
+    if (kernel.counts) *step.step += 1;
+    kernel.update(step);
     step.first = false;
   }
   impl.flat_step_done();

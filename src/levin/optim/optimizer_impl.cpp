@@ -404,6 +404,7 @@ std::vector<OptimizerImpl::FlatStep> OptimizerImpl::flat_steps() {
                   .grads = chunk.grads.flat().mutable_data_ptr<float>(),
                   .states = {},
                   .step = chunk.step.mutable_data_ptr<float>(),
+                  .number = &chunk.number,
                   .first = !chunk.slots[0].has_state};
     for (size_t s = 0; s < chunk.states.size(); ++s) {
       if (chunk.states[s].defined()) step.states[s] = chunk.states[s].flat().mutable_data_ptr<float>();

@@ -88,6 +88,7 @@ class LEVIN_API OptimizerImpl {
     float* grads = nullptr;
     std::array<float*, kMaxStates> states = {};
     float* step = nullptr;  ///< the count of steps, which the kernel's caller advances before the update
+    double* number = nullptr;  ///< the number beside it (see number_name), likewise
     bool first = false;     ///< the states hold nothing yet
   };
   /**

@@ -214,6 +214,39 @@ void radam(const RAdam& s, const RAdamArgs& x, Index begin, Index end) {
   });
 }
 
+void adadelta(const Adadelta& s, const AdadeltaArgs& x, Index begin, Index end) {
+  const V lr = set_double(*x.lr), eps = set_double(s.eps);
+  const Gradient gradient(s.maximize, s.weight_decay);
+  const SquareAverage average(s.rho);
+  each_place(begin, end, [&](auto at) HWY_ATTR {
+    const V p = at.read(x.parameter);
+    const V g = gradient(at.read(x.gradient), p);
+    const V v = average(at.read(x.square_average), g), d = at.read(x.delta_average);
+    at.write(v, x.square_average);
+    const V delta = hn::Mul(hn::Div(hn::Sqrt(hn::Add(d, eps)), hn::Sqrt(hn::Add(v, eps))), g);
+    at.write(average(d, delta), x.delta_average);
+    at.write(hn::NegMulAdd(lr, delta, p), x.parameter);
+  });
+}
+
+void rprop(const Rprop& s, const RpropArgs& x, Index begin, Index end) {
+  const V shrink = set_double(s.shrink), grow = set_double(s.grow), smallest = set_double(s.smallest),
+          largest = set_double(s.largest);
+  const Gradient gradient(s.maximize, 0);
+  each_place(begin, end, [&](auto at) HWY_ATTR {
+    const V p = at.read(x.parameter), g = gradient(at.read(x.gradient), p);
+    const V agreement = hn::Mul(g, at.read(x.previous));
+    const auto turned = hn::Lt(agreement, zero());
+    const V factor = hn::IfThenElse(turned, shrink, hn::IfThenElse(hn::Gt(agreement, zero()), grow, set(1.F)));
+    const V size = clamp(hn::Mul(at.read(x.step_size), factor), smallest, largest);
+    at.write(size, x.step_size);
+    const V kept = hn::IfThenElse(turned, zero(), g);
+    at.write(kept, x.previous);
+    const V step = hn::IfThenElse(hn::Eq(kept, zero()), zero(), hn::CopySign(size, kept));
+    at.write(hn::Sub(p, step), x.parameter);
+  });
+}
+
 }  // namespace
 
 AdamFn SelectAdam(const Adam& s) {
@@ -225,6 +258,8 @@ void RunRmsProp(const RmsProp& s, const RmsPropArgs& x, Index begin, Index end) 
 void RunAdagrad(const Adagrad& s, const AdagradArgs& x, Index begin, Index end) { adagrad(s, x, begin, end); }
 void RunAdamax(const Adamax& s, const AdamaxArgs& x, Index begin, Index end) { adamax(s, x, begin, end); }
 void RunNAdam(const NAdam& s, const NAdamArgs& x, Index begin, Index end) { nadam(s, x, begin, end); }
+void RunAdadelta(const Adadelta& s, const AdadeltaArgs& x, Index begin, Index end) { adadelta(s, x, begin, end); }
+void RunRprop(const Rprop& s, const RpropArgs& x, Index begin, Index end) { rprop(s, x, begin, end); }
 void RunRAdam(const RAdam& s, const RAdamArgs& x, Index begin, Index end) { radam(s, x, begin, end); }
 
 double SumOfSquares(const float* x, Index n) {
@@ -283,6 +318,8 @@ HWY_EXPORT(RunAdagrad);
 HWY_EXPORT(RunAdamax);
 HWY_EXPORT(RunNAdam);
 HWY_EXPORT(RunRAdam);
+HWY_EXPORT(RunAdadelta);
+HWY_EXPORT(RunRprop);
 HWY_EXPORT(SumOfSquares);
 HWY_EXPORT(MaxMagnitude);
 HWY_EXPORT(Scale);
@@ -295,6 +332,8 @@ AdagradFn select_adagrad(const Adagrad&) { return LEVIN_BEST(RunAdagrad); }
 AdamaxFn select_adamax(const Adamax&) { return LEVIN_BEST(RunAdamax); }
 NAdamFn select_nadam(const NAdam&) { return LEVIN_BEST(RunNAdam); }
 RAdamFn select_radam(const RAdam&) { return LEVIN_BEST(RunRAdam); }
+AdadeltaFn select_adadelta(const Adadelta&) { return LEVIN_BEST(RunAdadelta); }
+RpropFn select_rprop(const Rprop&) { return LEVIN_BEST(RunRprop); }
 SumOfSquaresFn select_sum_of_squares() { return LEVIN_BEST(SumOfSquares); }
 MaxMagnitudeFn select_max_magnitude() { return LEVIN_BEST(MaxMagnitude); }
 ScaleFn select_scale() { return LEVIN_BEST(Scale); }

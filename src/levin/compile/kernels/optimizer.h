@@ -120,6 +120,33 @@ struct RAdamArgs {
 using RAdamFn = void (*)(const RAdam&, const RAdamArgs&, std::int64_t begin, std::int64_t end);
 LEVIN_API RAdamFn select_radam(const RAdam& settings);
 
+struct Adadelta {
+  double rho = 0.9, eps = 1e-6, weight_decay = 0;
+  bool maximize = false;
+};
+struct AdadeltaArgs {
+  float* parameter = nullptr;
+  const float* gradient = nullptr;
+  float* square_average = nullptr;
+  float* delta_average = nullptr;  ///< of the squares of the updates
+  const double* lr = nullptr;
+};
+using AdadeltaFn = void (*)(const Adadelta&, const AdadeltaArgs&, std::int64_t begin, std::int64_t end);
+LEVIN_API AdadeltaFn select_adadelta(const Adadelta& settings);
+
+struct Rprop {
+  double shrink = 0.5, grow = 1.2, smallest = 1e-6, largest = 50;  ///< etas and step_sizes
+  bool maximize = false;
+};
+struct RpropArgs {
+  float* parameter = nullptr;
+  const float* gradient = nullptr;
+  float* previous = nullptr;   ///< the last gradient; 0 where its sign has turned
+  float* step_size = nullptr;  ///< begins at the learning rate
+};
+using RpropFn = void (*)(const Rprop&, const RpropArgs&, std::int64_t begin, std::int64_t end);
+LEVIN_API RpropFn select_rprop(const Rprop& settings);
+
 // Clipping.
 
 /** The sum of squares of n elements, accumulated in blocks whose sums are added in double. */
