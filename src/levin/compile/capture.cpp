@@ -1,5 +1,6 @@
 #include <levin/compile/capture.h>
 
+#include <levin/compile/code_cache.h>
 #include <levin/compile/debug.h>
 #include <levin/compile/lower.h>
 #include <levin/compile/trial_step.h>
@@ -196,12 +197,26 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
         "it draws random numbers, as dropout does in train mode, and does not know the model whose mode that is; write "
         "compile_step(model, optimizer, step)");
   }
+  const auto structure = structure_of(graph, request.targets, options);
+  if (structure && !debug::dumps()) {
+    if (const auto known = CodeCache::instance().find(*structure)) {
+      captured.code = known->code;
+      captured.program = std::make_unique<Program>(known->code, known->bind(graph, request.targets));
+      captured.notes = known->notes;
+      captured.boxed = known->boxed;
+      return captured;
+    }
+  }
+
+  auto shared = std::make_shared<SharedCode>();
+  const Sources sources(graph, request.targets);
   run_passes(graph, request.targets, options.fuse, debug::observer());
-  captured.code = lower(graph, {.native = options.fuse});
-  captured.program = std::make_unique<Program>(captured.code);
-  captured.graph = graph.to_string();
-  captured.notes = graph.notes;
-  captured.boxed = boxed_names(*captured.code);
+  Lowered lowered = lower(graph, {.native = options.fuse});
+  for (const at::Tensor& external : lowered.externals) shared->externals.push_back(sources.of(external));
+  shared->code = captured.code = lowered.code;
+  shared->notes = captured.notes = graph.notes;
+  shared->boxed = captured.boxed = boxed_names(*captured.code);
+  captured.program = std::make_unique<Program>(captured.code, std::move(lowered.externals));
   debug::lowered(*captured.code);
 
   // The shadow step: from the same state the program has to give what eager gave.
@@ -251,6 +266,8 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       if (!close) refuse("gradient of " + request.parameters[worst].name, apart);
     }
   }
+  lowered.code->forget_draws();
+  if (structure) CodeCache::instance().insert(*structure, std::move(shared));
   return captured;
 }
 

@@ -48,7 +48,6 @@ struct Captured {
   std::unique_ptr<Program> program;
   std::vector<bool> has_gradient;  ///< of each parameter
   bool has_loss = false;           ///< result 0 is the loss
-  std::string graph;               ///< as it was lowered, for explain()
   std::vector<std::string> notes;
   std::optional<TapeText> text;  ///< of the tape, where debug::checks_steps()
   std::vector<std::string> boxed;  ///< operators that run as boxed calls, each once, with their number
@@ -56,7 +55,8 @@ struct Captured {
 
 /**
  * Captures the step on `batch`. Nothing has changed afterwards: random states, parameters and externals are as they
- * were, gradients are undefined memory. Throws NotCapturable with the reason when no program can stand for the step;
+ * were, gradients are undefined memory. A step of a structure that was met before (code_cache.h) gets the code made
+ * then. Throws NotCapturable with the reason when no program can stand for the step;
  * errors of the step itself come through.
  */
 Captured capture(const CaptureRequest& request, const Batch& batch, const CompileOptions& options);

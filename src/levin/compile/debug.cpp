@@ -54,6 +54,8 @@ PassObserver observer() {
   };
 }
 
+bool dumps() { return wants("graph") || wants("code"); }
+
 bool checks_steps() { return wants("check"); }
 
 void lowered(const Code& code) {

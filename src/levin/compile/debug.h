@@ -8,6 +8,8 @@
 namespace levin::compile::debug {
 
 PassObserver observer();
+/** Whether graphs or programs are to be written. */
+bool dumps();
 /** Whether steps are to be recorded twice at their capture, and again at later calls, and compared (tape_check.h). */
 bool checks_steps();
 void lowered(const Code& code);

@@ -15,7 +15,7 @@ class Lowering {
  public:
   Lowering(const Graph& graph, LowerOptions options) : graph_(graph), options_(options) {}
 
-  std::shared_ptr<const Code> run() {
+  Lowered run() {
     choose();
     place_buffers();
     for (const Choice& choice : choices_) {
@@ -30,7 +30,7 @@ class Lowering {
       if (output.kind != Output::Kind::result) continue;
       code_->results.push_back({.place = place(output.value), .value = graph_.at(output.value), .name = output.name});
     }
-    return std::move(code_);
+    return {.code = std::move(code_), .externals = std::move(externals_)};
   }
 
  private:
@@ -91,8 +91,8 @@ class Lowering {
       Place& place = buffer_places_[b];
       switch (buffer.kind) {
         case Buffer::Kind::external:
-          place = {.kind = Place::Kind::external, .index = static_cast<int>(code_->externals.size()), .offset = 0};
-          code_->externals.push_back(buffer.tensor);
+          place = {.kind = Place::Kind::external, .index = static_cast<int>(externals_.size()), .offset = 0};
+          externals_.push_back(buffer.tensor);
           break;
         case Buffer::Kind::input: {
           place = {.kind = Place::Kind::input, .index = buffer.input, .offset = 0};
@@ -220,6 +220,7 @@ class Lowering {
   const Graph& graph_;
   LowerOptions options_;
   std::shared_ptr<Code> code_ = std::make_shared<Code>();
+  std::vector<at::Tensor> externals_;
   std::vector<Choice> choices_;
   std::vector<Place> buffer_places_;
   std::vector<BufferId> boxed_ids_;
@@ -251,6 +252,6 @@ std::vector<Emission> lower_natively(const Graph& graph, const Node& node) {
   return {};
 }
 
-std::shared_ptr<const Code> lower(const Graph& graph, LowerOptions options) { return Lowering(graph, options).run(); }
+Lowered lower(const Graph& graph, LowerOptions options) { return Lowering(graph, options).run(); }
 
 }  // namespace levin::compile

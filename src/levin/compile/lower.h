@@ -45,7 +45,12 @@ struct LowerOptions {
   bool native = true;  ///< false: boxed calls alone, which give eager's bits
 };
 
-/** The code of a graph whose passes are done. */
-std::shared_ptr<const Code> lower(const Graph& graph, LowerOptions options = {});
+struct Lowered {
+  std::shared_ptr<Code> code;
+  std::vector<at::Tensor> externals;  ///< owners of the memory that the code's `external` places are in
+};
+
+/** The code of a graph whose passes are done, and the memory that it runs on. */
+Lowered lower(const Graph& graph, LowerOptions options = {});
 
 }  // namespace levin::compile

@@ -79,7 +79,6 @@ struct BoxedState {
       take_results(boxed);
       stack.clear();
     }
-    for (const BufferId buffer : step->last_uses) program->boxed_[static_cast<std::size_t>(buffer)].reset();
   }
 
   void push_list(const BoxedCall::Operand& argument) {
@@ -119,20 +118,23 @@ struct BoxedState {
   }
 };
 
-Program::Program(std::shared_ptr<const Code> code, std::span<std::byte* const> externals)
-    : code_(std::move(code)), arena_(allocate(code_->arena_bytes)), boxed_(code_->boxed_buffers),
-      boxed_operands_(code_->boxed_buffers) {
-  externals_.assign(externals.begin(), externals.end());
-  if (externals_.empty()) {
-    for (const at::Tensor& tensor : code_->externals) {
-      externals_.push_back(static_cast<std::byte*>(tensor.storage().mutable_data()));
-    }
+void Code::forget_draws() {
+  for (const Step& step : steps) {
+    if (step.boxed) step.boxed->draw.reset();
   }
+}
+
+Program::Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> externals)
+    : code_(std::move(code)), arena_(allocate(code_->arena_bytes)), externals_(std::move(externals)),
+      boxed_(code_->boxed_buffers), boxed_operands_(code_->boxed_buffers) {
   inputs_.resize(code_->inputs.size());
   const auto bind = [&](const Place& place) -> std::byte* {
     switch (place.kind) {
       case Place::Kind::arena: return arena_.get() + place.offset;
-      case Place::Kind::external: return externals_[static_cast<std::size_t>(place.index)] + place.offset;
+      case Place::Kind::external: {
+        const at::Tensor& owner = externals_[static_cast<std::size_t>(place.index)];
+        return static_cast<std::byte*>(owner.storage().mutable_data()) + place.offset;
+      }
       case Place::Kind::input: inputs_[static_cast<std::size_t>(place.index)].operands.push_back(addresses_.size()); break;
       case Place::Kind::boxed: boxed_operands_[static_cast<std::size_t>(place.index)].push_back(addresses_.size()); break;
       case Place::Kind::none: break;
@@ -157,10 +159,19 @@ Program::Program(std::shared_ptr<const Code> code, std::span<std::byte* const> e
       instruction.state = boxed_states_.back().get();
     }
     instructions_.push_back(instruction);
+    if (!step.last_uses.empty()) {
+      instructions_.push_back({.run = &let_go, .spec = &step.last_uses, .at = nullptr, .state = this});
+    }
   }
 }
 
 Program::~Program() = default;
+
+// What boxed calls returned and nobody reads any more.
+void Program::let_go(const Instruction& instruction) {
+  auto& boxed = static_cast<Program*>(instruction.state)->boxed_;
+  for (const BufferId buffer : instruction.as<std::vector<BufferId>>()) boxed[static_cast<std::size_t>(buffer)].reset();
+}
 
 std::int64_t Program::place_offset(std::size_t operand) const {
   const auto count = code_->places.size();

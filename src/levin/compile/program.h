@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +28,7 @@ struct Instruction {
   Run run = nullptr;
   const void* spec = nullptr;
   std::byte* const* at = nullptr;
-  void* state = nullptr;  ///< a boxed call's, of its program
+  void* state = nullptr;  ///< a boxed call's, of its program; the program where tensors are let go
 
   template <class T>
   T* operand(std::size_t i) const {
@@ -52,23 +52,22 @@ struct BoxedCall {
   std::vector<Value> values;          ///< what each operand of the instruction is
   std::vector<BufferId> results;      ///< the buffer that each returned tensor becomes, or kNone
   std::vector<std::int64_t> offsets;  ///< where in it the tensor begins, bytes
-  at::Tensor draw;                    ///< of a random operator: what it drew when it was captured
+  at::Tensor draw;                    ///< of a random operator: what it drew when it was captured, until that was checked
 };
 
-/** What all copies of a program share. Immutable. */
+/** What all copies of a program share: nothing in it is of one step's memory. Immutable once it was checked. */
 struct Code {
   struct Step {
     std::string name;  ///< of the node, for dumps and profiles
     Instruction::Run run = nullptr;
     std::shared_ptr<const void> spec;
     std::size_t first_operand = 0, operands = 0;
-    std::shared_ptr<const BoxedCall> boxed;
+    std::shared_ptr<BoxedCall> boxed;
     std::vector<BufferId> last_uses;  ///< boxed buffers to let go afterwards
   };
   std::vector<Step> steps;
   std::vector<Place> places;  ///< operands of all steps
   std::size_t arena_bytes = 0;
-  std::vector<at::Tensor> externals;  ///< owners of the memory that `external` places are in
   std::vector<std::int64_t> inputs;   ///< bytes of each tensor of the batch; 0 where the step does not use it
   std::size_t boxed_buffers = 0;
   struct Result {
@@ -78,13 +77,16 @@ struct Code {
   };
   std::vector<Result> results;  ///< the loss and the values given to log, in order
   std::size_t boxed_calls = 0;
+
+  /** Lets go of what random operators drew when they were captured. */
+  void forget_draws();
 };
 
 /** An executable copy of a Code. One thread at a time. */
 class Program {
  public:
-  /** `externals`: the memory of a copy in the place of the code's own; empty for the code's own. */
-  explicit Program(std::shared_ptr<const Code> code, std::span<std::byte* const> externals = {});
+  /** `externals`: the memory that the code's `external` places are in, in their order. */
+  Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> externals);
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -109,6 +111,7 @@ class Program {
     const void* data = nullptr;
     std::vector<std::size_t> operands;
   };
+  static void let_go(const Instruction& instruction);
   void move_input(std::size_t index, const void* data);
   std::int64_t place_offset(std::size_t operand) const;
   void run_all() {
@@ -121,7 +124,7 @@ class Program {
   std::vector<Instruction> instructions_;
   std::vector<std::byte* const*> result_addresses_;
   std::vector<Input> inputs_;
-  std::vector<std::byte*> externals_;
+  std::vector<at::Tensor> externals_;
   std::vector<std::unique_ptr<struct BoxedState>> boxed_states_;
   bool captured_draws_ = false;
   std::vector<at::Tensor> boxed_;                          // tensors that boxed calls returned

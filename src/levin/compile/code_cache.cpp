@@ -1,0 +1,197 @@
+#include <levin/compile/code_cache.h>
+
+#include <levin/compile/kernels/isa.h>
+
+#include <ATen/Parallel.h>
+
+#include <type_traits>
+
+namespace levin::compile {
+namespace {
+
+const void* storage_of(const at::Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
+
+class Writer {
+ public:
+  template <class T>
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
+  void add(T value) {
+    text_.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+  void add(std::string_view text) {
+    add(text.size());
+    text_.append(text);
+  }
+  void add(at::IntArrayRef list) {
+    add(list.size());
+    for (const std::int64_t one : list) add(one);
+  }
+  // False for a kind of constant that has no bits to compare.
+  bool add(const c10::IValue& value) {
+    add(std::string_view(value.tagKind()));
+    if (value.isNone() || value.isGenerator()) return true;  // a generator is the default one: see the tape
+    if (value.isBool()) return add(value.toBool()), true;
+    if (value.isInt()) return add(value.toInt()), true;
+    if (value.isDouble()) return add(value.toDouble()), true;
+    if (value.isString()) return add(std::string_view(value.toStringRef())), true;
+    if (value.isComplexDouble()) {
+      add(value.toComplexDouble().real());
+      add(value.toComplexDouble().imag());
+      return true;
+    }
+    if (value.isDevice()) {
+      add(value.toDevice().type());
+      add(value.toDevice().index());
+      return true;
+    }
+    if (!value.isList()) return false;
+    add(value.toListRef().size());
+    for (const c10::IValue& element : value.toListRef()) {
+      if (element.isTensor() ? !add_pattern(element) : !add(element)) return false;
+    }
+    return true;
+  }
+
+  std::string take() { return std::move(text_); }
+
+ private:
+  // A list of tensors whose values stand beside it.
+  bool add_pattern(const c10::IValue& element) { return add(element.toTensor().defined()), true; }
+
+  std::string text_;
+};
+
+}  // namespace
+
+std::optional<std::string> structure_of(const Graph& lifted, const GradientTargets& targets, const CompileOptions& options) {
+  Writer out;
+  out.add(options.fuse);
+  out.add(options.tolerance);
+  out.add(kernels::instruction_set());
+  out.add(at::get_num_threads());
+
+  for (const Buffer& buffer : lifted.buffers) {
+    out.add(buffer.kind);
+    out.add(buffer.bytes);
+    out.add(buffer.input);
+    out.add(buffer.uniform.has_value());
+    out.add(buffer.uniform.value_or(0));
+  }
+  out.add(lifted.values.size());
+  for (const Value& value : lifted.values) {
+    out.add(value.buffer);
+    out.add(value.offset);
+    out.add(at::IntArrayRef(value.sizes));
+    out.add(at::IntArrayRef(value.strides));
+    out.add(value.dtype);
+  }
+  out.add(lifted.nodes.size());
+  for (const Node& node : lifted.nodes) {
+    out.add(std::string_view(node.op));
+    for (const Argument& argument : node.arguments) {
+      out.add(argument.kind);
+      for (const ValueId value : argument.values) out.add(value);
+      if (!out.add(argument.constant)) return std::nullopt;
+    }
+    for (const auto& list : node.results) {
+      out.add(list.size());
+      for (const ValueId value : list) out.add(value);
+    }
+    out.add(node.writes_arguments.size());
+    for (const std::size_t argument : node.writes_arguments) out.add(argument);
+    out.add(node.overwrites);
+    out.add(node.random);
+  }
+  for (const Output& output : lifted.outputs) {
+    out.add(output.kind);
+    out.add(output.index);
+    out.add(output.value);
+    out.add(std::string_view(output.name));
+  }
+
+  out.add(targets.accumulate);
+  std::unordered_map<const void*, std::size_t> storages;
+  for (const at::Tensor& view : targets.views) {
+    out.add(view.defined());
+    if (!view.defined()) continue;
+    out.add(storages.try_emplace(storage_of(view), storages.size()).first->second);
+    out.add(view.storage().nbytes());
+    out.add(view.storage_offset());
+    out.add(view.sizes());
+    out.add(view.strides());
+    out.add(view.scalar_type());
+  }
+  return out.take();
+}
+
+Sources::Sources(const Graph& lifted, const GradientTargets& targets) {
+  using Kind = SharedCode::Source::Kind;
+  for (std::size_t i = 0; i < lifted.buffers.size(); ++i) {
+    const Buffer& buffer = lifted.buffers[i];
+    if (buffer.kind == Buffer::Kind::external) known_[storage_of(buffer.tensor)] = {.kind = Kind::buffer, .index = i, .constant = {}};
+  }
+  for (std::size_t i = 0; i < targets.views.size(); ++i) {
+    const at::Tensor& view = targets.views[i];
+    if (view.defined()) known_.try_emplace(storage_of(view), SharedCode::Source{.kind = Kind::gradient, .index = i, .constant = {}});
+  }
+}
+
+SharedCode::Source Sources::of(const at::Tensor& external) const {
+  const auto found = known_.find(storage_of(external));
+  if (found != known_.end()) return found->second;
+  return {.kind = SharedCode::Source::Kind::constant, .index = 0, .constant = external};
+}
+
+std::vector<at::Tensor> SharedCode::bind(const Graph& graph, const GradientTargets& targets) const {
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(externals.size());
+  for (const Source& source : externals) {
+    switch (source.kind) {
+      case Source::Kind::buffer: tensors.push_back(graph.buffers[source.index].tensor); break;
+      case Source::Kind::gradient: tensors.push_back(targets.views[source.index]); break;
+      case Source::Kind::constant: tensors.push_back(source.constant); break;
+    }
+  }
+  return tensors;
+}
+
+CodeCache& CodeCache::instance() {
+  static CodeCache cache;
+  return cache;
+}
+
+std::shared_ptr<const SharedCode> CodeCache::find(const std::string& structure) {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_structure_.find(structure);
+  if (found == by_structure_.end()) {
+    ++misses_;
+    return nullptr;
+  }
+  ++hits_;
+  entries_.splice(entries_.begin(), entries_, found->second);
+  return found->second->second;
+}
+
+void CodeCache::insert(std::string structure, std::shared_ptr<const SharedCode> code) {
+  const std::lock_guard lock(mutex_);
+  if (by_structure_.contains(structure)) return;  // another thread was first
+  entries_.emplace_front(std::move(structure), std::move(code));
+  by_structure_.emplace(entries_.front().first, entries_.begin());
+  if (entries_.size() <= kMostEntries) return;
+  by_structure_.erase(entries_.back().first);
+  entries_.pop_back();
+}
+
+void CodeCache::clear() {
+  const std::lock_guard lock(mutex_);
+  by_structure_.clear();
+  entries_.clear();
+  hits_ = misses_ = 0;
+}
+
+CodeCache::Counts CodeCache::counts() {
+  const std::lock_guard lock(mutex_);
+  return {.entries = entries_.size(), .hits = hits_, .misses = misses_};
+}
+
+}  // namespace levin::compile
