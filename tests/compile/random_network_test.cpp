@@ -2,6 +2,8 @@
 // alone and wrong together. A seed that fails prints its program and, again with LEVIN_COMPILE_DEBUG=all, its graphs.
 #include "compile/agreement.h"
 
+#include <levin/compile/code_cache.h>
+
 #include <cstdlib>
 #include <random>
 #include <sstream>
@@ -704,6 +706,36 @@ TEST_P(RandomNetworks, AgreeWithEager) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomNetworks, testing::Range(0U, 400U));
+
+/** The loss of one compiled step and the parameters after it. */
+Values after_a_step(const Network& network, const std::shared_ptr<nn::Module>& module, const levin::Batch& batch) {
+  levin::optim::SGD optimizer(module->parameters(), {.lr = 0.1});
+  auto step = levin::compile_step(*module, optimizer, [&](const levin::Batch& given) {
+    return network.loss({given.begin(), given.end()}, module->parameters());
+  });
+  torch::manual_seed(5);
+  Values all = {step(batch)};
+  EXPECT_TRUE(step.compiled()) << step.explain();
+  for (const Tensor& parameter : module->parameters()) all.push_back(parameter.detach());
+  return all;
+}
+
+TEST(RandomNetworksSharingCode, GiveTheBitsOfAFreshCapture) {
+  auto& cache = levin::compile::CodeCache::instance();
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    const Network network = Generator(seed).take();
+    const auto first = network.module(), second = network.module(), fresh = network.module();
+    copy_state(*second, *fresh);
+    const levin::Batch batch(network.batch());
+    cache.clear();
+    after_a_step(network, first, batch);
+    const Values shared = after_a_step(network, second, batch);
+    ASSERT_EQ(cache.counts().hits, 1U) << network.text();
+    cache.clear();
+    const Values alone = after_a_step(network, fresh, batch);
+    for (std::size_t i = 0; i < alone.size(); ++i) ASSERT_TRUE(same_bits(alone[i], shared[i])) << i << network.text();
+  }
+}
 
 }  // namespace
 }  // namespace compile_test

@@ -6,6 +6,7 @@
 #include <levin/compile/trial_step.h>
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/autocast_mode.h>
 
 #include <algorithm>
@@ -120,11 +121,12 @@ constexpr double kMostRounding = 0.05;
 // and pooling elements near a tie fall to the other side, and gradients change by far more than the bits did.
 double rounding(const CaptureRequest& request, const Batch& batch, Snapshot& snapshot, const Eager& eager, double scale) {
   std::vector<at::Tensor> kept;
+  const at::Generator own = at::detail::createCPUGenerator(0);  // nothing is drawn from the user's
   for (const Named& parameter : request.parameters) {
     kept.push_back(parameter.tensor.detach().clone());
     if (!parameter.tensor.is_floating_point()) continue;
     const double bit = parameter.tensor.scalar_type() == at::kDouble ? 0x1p-51 : 0x1p-22;
-    parameter.tensor.detach().mul_(at::randint(0, 2, parameter.tensor.sizes(), parameter.tensor.options()).mul_(2 * bit).add_(1 - bit));
+    parameter.tensor.detach().mul_(at::randint(0, 2, parameter.tensor.sizes(), own, parameter.tensor.options()).mul_(2 * bit).add_(1 - bit));
   }
   snapshot.restore();
   Tape tape;
@@ -158,9 +160,17 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   Tape tape;
   StepResults results(&tape);
   Eager eager = record(request, batch, tape, results);
-  if (snapshot.seeded()) {
-    throw NotCapturable("the random generator is seeded within the step (torch::manual_seed); seed it outside");
+  // Another thread may have seeded it, once; a step that does seeds it every time.
+  for (int again = 0; snapshot.seeded(); ++again) {
+    if (again == 2) {
+      throw NotCapturable("the random generator is seeded within the step (torch::manual_seed); seed it outside");
+    }
+    snapshot.restore();
+    tape = Tape();
+    results = StepResults(&tape);
+    eager = record(request, batch, tape, results);
   }
+  if (!tape.draws()) snapshot.nothing_drawn();
 
   std::vector<Result> outputs;
   Captured captured;
@@ -202,7 +212,9 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
     if (const auto known = CodeCache::instance().find(*structure)) {
       captured.code = known->code;
       captured.program = std::make_unique<Program>(known->code, known->bind(graph, request.targets));
+      captured.program->set_generator(request.generator);
       captured.notes = known->notes;
+      captured.notes.emplace_back("code shared with an earlier step of the same structure");
       captured.boxed = known->boxed;
       return captured;
     }
@@ -266,6 +278,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       if (!close) refuse("gradient of " + request.parameters[worst].name, apart);
     }
   }
+  captured.program->set_generator(request.generator);
   lowered.code->forget_draws();
   if (structure) CodeCache::instance().insert(*structure, std::move(shared));
   return captured;

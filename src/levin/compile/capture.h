@@ -41,6 +41,7 @@ struct CaptureRequest {
   bool follows_modes = true;  ///< the modules whose train and eval modes the step depends on are known
   double loss_divisor = 1;  ///< the loss is divided by it before gradients are taken
   GradientTargets targets;  ///< of the parameters
+  at::Generator generator = {};  ///< the program's random numbers are drawn from it; by default from the default one
 };
 
 struct Captured {

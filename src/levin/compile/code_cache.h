@@ -5,6 +5,7 @@
 #include <levin/compile/options.h>
 #include <levin/compile/passes/passes.h>
 #include <levin/compile/program.h>
+#include <levin/core/export.h>
 
 #include <cstddef>
 #include <list>
@@ -59,7 +60,7 @@ class Sources {
 std::optional<std::string> structure_of(const Graph& lifted, const GradientTargets& targets, const CompileOptions& options);
 
 /** The codes used last, of the whole process; any thread. */
-class CodeCache {
+class LEVIN_API CodeCache {
  public:
   static CodeCache& instance();
 

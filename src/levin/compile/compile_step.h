@@ -8,9 +8,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,11 @@ namespace levin {
 struct CompileStepOptions {
   std::optional<double> clip_grad_norm = {};   ///< as torch.nn.utils.clip_grad_norm_ between backward and step
   std::optional<double> clip_grad_value = {};  ///< as torch.nn.utils.clip_grad_value_
+  /**
+   * The step's random numbers (dropout, noise) come from a stream of its own with this seed: of trainings side by side
+   * each repeats its own. By default, and where the step runs eagerly, they come from torch's default generator.
+   */
+  std::optional<std::uint64_t> seed = {};
   CompileOptions compile = {};
 };
 
@@ -51,6 +58,11 @@ class LEVIN_API CompiledStep {
    */
   double run(DataLoader loader);
 
+  /**
+   * So many steps over the batches in turn, one call for all: each costs what its program costs. Returns the last loss.
+   */
+  double run(std::span<const Batch> batches, std::int64_t num_steps);
+
   /** Whether programs run; false before the first call and for a step that runs eagerly. */
   bool compiled() const;
   /** What was captured and fused, what is left to ATen's kernels, or why the step runs eagerly. */
@@ -62,6 +74,8 @@ class LEVIN_API CompiledStep {
   explicit CompiledStep(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
  private:
+  friend LEVIN_API std::vector<double> run_together(std::span<CompiledStep>, std::span<const Batch>, std::int64_t, std::int64_t);
+
   std::shared_ptr<Impl> impl_;
 };
 
@@ -86,5 +100,16 @@ CompiledStep compile_step(Holder& model, optim::Optimizer optimizer, CompiledSte
                           CompileStepOptions options = {}) {
   return compile_step(static_cast<torch::nn::Module&>(*model), std::move(optimizer), std::move(step), options);
 }
+
+/**
+ * Trainings side by side in one process, what JAX's users do with a vmapped update: every trial makes `num_steps` steps
+ * over the shared `batches` in turn, each trial on one thread, `num_threads` of them at a time (0: one a core). Trials
+ * whose steps are of one structure share one program's code, whatever their learning rates, seeds and weights.
+ *
+ * Returns the last loss of each trial. The numbers do not depend on `num_threads`; steps with random numbers need
+ * CompileStepOptions::seed for that. Trials must not share parameters. A trial's exception is thrown when all have ended, the first trial's first.
+ */
+LEVIN_API std::vector<double> run_together(std::span<CompiledStep> trials, std::span<const Batch> batches,
+                                           std::int64_t num_steps, std::int64_t num_threads = 0);
 
 }  // namespace levin

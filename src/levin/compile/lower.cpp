@@ -185,6 +185,11 @@ class Lowering {
         for (const ValueId value : argument.values) operand.operands.push_back(add_operand(value));
         boxed->arguments.push_back(std::move(operand));
       }
+      if (node.random) {
+        const auto& arguments = node.handle->schema().arguments();
+        const auto found = std::ranges::find(arguments, "generator", &c10::Argument::name);
+        if (found != arguments.end()) boxed->generator = static_cast<int>(found - arguments.begin());
+      }
       for (const auto& list : node.results) {
         for (const ValueId value : list) {
           const Place where = value == kNone ? Place() : place(value);

@@ -66,6 +66,10 @@ struct BoxedState {
     } else {
       stack.clear();
       for (const BoxedCall::Operand& argument : boxed.arguments) {
+        if (static_cast<int>(stack.size()) == boxed.generator && program->generator_.defined()) {
+          stack.emplace_back(program->generator_);
+          continue;
+        }
         switch (argument.kind) {
           case Argument::Kind::constant: stack.push_back(argument.constant); break;
           case Argument::Kind::value:

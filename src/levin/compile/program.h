@@ -3,6 +3,7 @@
 
 #include <levin/compile/graph.h>
 
+#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace levin::compile {
@@ -52,6 +54,7 @@ struct BoxedCall {
   std::vector<Value> values;          ///< what each operand of the instruction is
   std::vector<BufferId> results;      ///< the buffer that each returned tensor becomes, or kNone
   std::vector<std::int64_t> offsets;  ///< where in it the tensor begins, bytes
+  int generator = kNone;              ///< of a random operator: which argument its generator is
   at::Tensor draw;                    ///< of a random operator: what it drew when it was captured, until that was checked
 };
 
@@ -95,6 +98,8 @@ class Program {
   void set_input(std::size_t index, const void* data) {
     if (inputs_[index].data != data) move_input(index, data);
   }
+  /** What random operators draw from, in the place of the default generator. */
+  void set_generator(at::Generator generator) { generator_ = std::move(generator); }
   /** Runs all instructions; under no-grad dispatch where there are boxed calls. */
   void run();
   /** As run(), with the random numbers of the capture. */
@@ -126,6 +131,7 @@ class Program {
   std::vector<Input> inputs_;
   std::vector<at::Tensor> externals_;
   std::vector<std::unique_ptr<struct BoxedState>> boxed_states_;
+  at::Generator generator_;
   bool captured_draws_ = false;
   std::vector<at::Tensor> boxed_;                          // tensors that boxed calls returned
   std::vector<std::vector<std::size_t>> boxed_operands_;   // addresses to set when one returns

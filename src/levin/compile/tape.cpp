@@ -244,6 +244,10 @@ int Tape::number(const at::Tensor& tensor) {
   return found->second;
 }
 
+bool Tape::draws() const {
+  return std::ranges::any_of(records, [](const Record& call) { return call.op.hasTag(at::Tag::nondeterministic_seeded); });
+}
+
 void Tape::check_made() const {
   const PauseRecording pause;
   const at::AutoDispatchBelowADInplaceOrView below_autograd;

@@ -59,6 +59,8 @@ struct Tape {
   std::vector<std::pair<int, at::Tensor>> made;
   std::unordered_set<const void*> written;
 
+  /** Whether a call drew random numbers. */
+  bool draws() const;
   /** Throws NotCapturable when the host has written into a tensor that the step made. */
   void check_made() const;
 

@@ -23,6 +23,8 @@ class Snapshot {
 
   /** Whether a generator was seeded meanwhile. */
   bool seeded();
+  /** Nothing was drawn: the generators are left alone, for another thread may have seeded them. */
+  void nothing_drawn() { random_.clear(); }
   void restore();
 
  private:

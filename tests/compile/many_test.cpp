@@ -1,0 +1,305 @@
+// Many trainings at once: steps of one structure share code and never numbers.
+#include "compile/agreement.h"
+
+#include <levin/compile/code_cache.h>
+
+#include <thread>
+
+namespace compile_test {
+namespace {
+
+using levin::compile::CodeCache;
+
+CodeCache::Counts counts() { return CodeCache::instance().counts(); }
+
+class CodeCacheTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    CodeCache::instance().clear();
+    levin::seed_everything(1);
+  }
+};
+
+nn::Sequential net(double dropout = 0) {
+  return nn::Sequential(nn::Linear(3, 8), nn::Tanh(), nn::Dropout(dropout), nn::Linear(8, 2));
+}
+
+levin::Batch some_batch(std::int64_t rows = 5) { return {torch::randn({rows, 3}), torch::randn({rows, 2})}; }
+
+template <class Loss>
+levin::CompiledStep step_of(nn::Sequential model, Loss loss, levin::CompileStepOptions options = {}, double lr = 0.1) {
+  levin::optim::SGD optimizer(model->parameters(), {.lr = lr});
+  return levin::compile_step(
+      model, optimizer, [=](const levin::Batch& b) mutable { return loss(model, b); }, options);
+}
+
+Tensor squares(nn::Sequential& model, const levin::Batch& b) { return torch::mse_loss(model->forward(b[0]), b[1]); }
+
+/** The loss and the parameters after a step of it are those of eager. */
+template <class Loss>
+void expect_as_eager(nn::Sequential model, Loss loss, const levin::Batch& batch) {
+  auto twin = std::dynamic_pointer_cast<nn::SequentialImpl>(model->clone());
+  nn::Sequential eager(twin);
+  levin::optim::SGD optimizer(eager->parameters(), {.lr = 0.1});
+  auto step = step_of(model, loss);
+  const Tensor seen = step(batch);
+  const Tensor expected = loss(eager, batch);
+  expected.backward();
+  optimizer.step();
+  ASSERT_TRUE(step.compiled()) << step.explain();
+  EXPECT_LE(apart(expected, seen), 1e-6);
+  for (std::size_t i = 0; i < model->parameters().size(); ++i) {
+    EXPECT_LE(apart(eager->parameters()[i], model->parameters()[i]), 1e-5) << i;
+  }
+}
+
+TEST_F(CodeCacheTest, TrialsOfOneStructureShareTheCode) {
+  const auto batch = some_batch();
+  for (int trial = 0; trial < 4; ++trial) expect_as_eager(net(), squares, batch);
+  EXPECT_EQ(counts().entries, 1U);
+  EXPECT_EQ(counts().hits, 3U);
+}
+
+TEST_F(CodeCacheTest, NearMissesDoNotShare) {
+  const auto batch = some_batch();
+  std::size_t expected = 0;
+  const auto expect_miss = [&](const char* what, nn::Sequential model, auto loss, const levin::Batch& b) {
+    SCOPED_TRACE(what);
+    expect_as_eager(std::move(model), loss, b);
+    EXPECT_EQ(counts().entries, ++expected);
+    EXPECT_EQ(counts().hits, 0U);
+  };
+  expect_miss("first", net(), squares, batch);
+  const auto weighted = [](double weight) {
+    return [weight](nn::Sequential& model, const levin::Batch& b) { return squares(model, b) * weight; };
+  };
+  expect_miss("a factor", net(), weighted(0.5), batch);
+  expect_miss("another factor", net(), weighted(std::nextafter(0.5, 1)), batch);
+  expect_miss("rows", net(), squares, some_batch(6));
+  expect_miss("strides", net(), squares, {torch::randn({3, 5}).t(), torch::randn({5, 2})});
+  expect_miss("another input", net(), squares, {batch[0].clone(), batch[1].clone(), torch::ones({1})});
+  expect_miss("an operator", net(), [](nn::Sequential& model, const levin::Batch& b) {
+    return torch::l1_loss(model->forward(b[0]), b[1]);
+  }, batch);
+  expect_miss("a detached part", net(), [](nn::Sequential& model, const levin::Batch& b) {
+    return torch::mse_loss(model->forward(b[0]).detach() * 0.5 + model->forward(b[0]), b[1]);
+  }, batch);
+  expect_miss("the same without detach", net(), [](nn::Sequential& model, const levin::Batch& b) {
+    return torch::mse_loss(model->forward(b[0]) * 0.5 + model->forward(b[0]), b[1]);
+  }, batch);
+  expect_miss("the batch read in another order", net(), [](nn::Sequential& model, const levin::Batch& b) {
+    return torch::mse_loss(b[1], model->forward(b[0]));
+  }, batch);
+
+  auto frozen = net();
+  frozen[0]->as<nn::Linear>()->bias.set_requires_grad(false);
+  expect_miss("a frozen parameter", frozen, squares, batch);
+
+  auto eval = net();
+  eval->eval();
+  auto train = net();
+  expect_as_eager(eval, squares, batch);  // a dropout of 0 does nothing in both modes
+  EXPECT_GE(counts().entries, expected);
+  expected = counts().entries;
+  const std::size_t hits = counts().hits;
+
+  const DefaultType doubles(torch::kDouble);
+  expect_as_eager(net(), squares, some_batch());
+  EXPECT_EQ(counts().entries, expected + 1);
+  EXPECT_EQ(counts().hits, hits);
+}
+
+TEST_F(CodeCacheTest, SharedWeightsAreAnotherStructure) {
+  struct Two : nn::Module {
+    explicit Two(bool shared) : a(register_module("a", nn::Linear(4, 4))) {
+      b = shared ? a : register_module("b", nn::Linear(4, 4));
+    }
+    Tensor loss(const levin::Batch& batch) {
+      return torch::mse_loss(b->forward(torch::tanh(a->forward(batch[0]))), batch[1]);
+    }
+    nn::Linear a{nullptr}, b{nullptr};
+  };
+  const levin::Batch batch{torch::randn({5, 4}), torch::randn({5, 4})};
+  for (const bool shared : {false, true, false, true}) {
+    Two compiled(shared), eager(shared);
+    copy_state(compiled, eager);
+    levin::optim::SGD a(compiled.parameters(), {.lr = 0.1}), b(eager.parameters(), {.lr = 0.1});
+    auto step = levin::compile_step(compiled, a, [&](const levin::Batch& given) { return compiled.loss(given); });
+    step(batch);
+    eager.loss(batch).backward();
+    b.step();
+    for (std::size_t i = 0; i < a.parameters().size(); ++i) {
+      EXPECT_LE(apart(eager.parameters()[i], compiled.parameters()[i]), 1e-5) << shared << ' ' << i;
+    }
+  }
+  EXPECT_EQ(counts().entries, 2U);
+  EXPECT_EQ(counts().hits, 2U);
+}
+
+TEST_F(CodeCacheTest, ModesAndDropoutRatesDoNotShare) {
+  const auto batch = some_batch();
+  auto model = net(0.5);
+  auto step = step_of(model, squares, {.seed = 1}, 0);
+  step(batch);
+  model->eval();
+  const Tensor without = step(batch);
+  EXPECT_LE(apart(squares(model, batch), without), 1e-6);
+  auto other = net(0.25);
+  step_of(other, squares, {.seed = 1}, 0)(batch);
+  EXPECT_EQ(counts().entries, 3U);
+  EXPECT_EQ(counts().hits, 0U);
+}
+
+TEST_F(CodeCacheTest, ConcurrentFirstCapturesAgree) {
+  constexpr int kThreads = 4, kTrials = 12;
+  const auto batch = some_batch();
+  std::vector<nn::Sequential> models;
+  for (int i = 0; i < kTrials; ++i) models.push_back(net());
+  std::vector<nn::Sequential> twins;
+  for (auto& model : models) twins.emplace_back(std::dynamic_pointer_cast<nn::SequentialImpl>(model->clone()));
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = t; i < kTrials; i += kThreads) {
+          auto step = step_of(models[static_cast<std::size_t>(i)], squares);
+          for (int s = 0; s < 5; ++s) step(batch);
+        }
+      });
+    }
+  }
+  for (int i = 0; i < kTrials; ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    auto step = step_of(twins[n], squares);
+    for (int s = 0; s < 5; ++s) step(batch);
+    for (std::size_t p = 0; p < models[n]->parameters().size(); ++p) {
+      EXPECT_TRUE(same_bits(models[n]->parameters()[p], twins[n]->parameters()[p])) << i << ' ' << p;
+    }
+  }
+  EXPECT_EQ(counts().entries, 1U);
+}
+
+TEST_F(CodeCacheTest, IsBounded) {
+  const auto batch = some_batch();
+  for (int i = 0; i < 140; ++i) {
+    const double weight = 1 + i;
+    step_of(net(), [weight](nn::Sequential& model, const levin::Batch& b) { return squares(model, b) * weight; })(batch);
+  }
+  EXPECT_EQ(counts().entries, 128U);
+}
+
+TEST_F(CodeCacheTest, KeepsNoTrialAlive) {
+  const auto batch = some_batch();
+  std::weak_ptr<nn::SequentialImpl> model;
+  std::optional<c10::weak_intrusive_ptr<c10::StorageImpl>> memory;
+  {
+    auto own = net();
+    model = own.ptr();
+    auto step = step_of(own, squares);
+    step(batch);
+    memory = own->parameters()[0].storage().getWeakStorageImpl();
+  }
+  EXPECT_EQ(counts().entries, 1U);
+  EXPECT_TRUE(model.expired());
+  EXPECT_TRUE(memory->expired());
+}
+
+// Trainings with dropout whose numbers must not depend on how many of them run at a time.
+std::vector<double> together(std::int64_t threads, std::vector<Tensor>* weights = nullptr) {
+  levin::seed_everything(3);
+  const std::vector<levin::Batch> batches = {some_batch(), some_batch(), some_batch(4)};
+  std::vector<levin::CompiledStep> trials;
+  std::vector<nn::Sequential> models;
+  for (int i = 0; i < 6; ++i) {
+    models.push_back(net(0.3));
+    trials.push_back(step_of(models.back(), squares, {.seed = 10 + i}, 0.01 * (1 + i)));
+  }
+  auto losses = levin::run_together(trials, batches, 50, threads);
+  if (weights != nullptr) {
+    for (auto& model : models) weights->push_back(torch::nn::utils::parameters_to_vector(model->parameters()).detach());
+  }
+  return losses;
+}
+
+TEST(RunTogether, DoesNotDependOnThreads) {
+  std::vector<Tensor> one, three;
+  EXPECT_EQ(together(1, &one), together(3, &three));
+  for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(same_bits(one[i], three[i])) << i;
+  EXPECT_FALSE(same_bits(one[0], one[1]));
+}
+
+TEST(RunTogether, MakesTheStepsOfALoop) {
+  levin::seed_everything(4);
+  const std::vector<levin::Batch> batches = {some_batch(), some_batch(), some_batch(4)};
+  auto model = net();
+  nn::Sequential twin(std::dynamic_pointer_cast<nn::SequentialImpl>(model->clone()));
+  auto a = step_of(model, squares), b = step_of(twin, squares);
+  Tensor last;
+  for (std::size_t s = 0; s < 20; ++s) last = a(batches[s % 3]);
+  EXPECT_EQ(b.run(batches, 20), last.item<double>());
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(same_bits(model->parameters()[i], twin->parameters()[i])) << i;
+}
+
+TEST(RunTogether, IsAsTheDocumentationShows) {
+  const auto x = torch::linspace(-1, 1, 100).unsqueeze(1);
+  const std::vector<levin::Batch> batches = {{x, 2 * x + 1}};
+  std::vector<levin::CompiledStep> trials;
+  for (int i = 0; i < 64; ++i) {
+    nn::Sequential net(nn::Linear(1, 16), nn::ReLU(), nn::Linear(16, 1));
+    levin::optim::Adam adam(net->parameters(), {.lr = 1e-4 * (i + 1)});
+    trials.push_back(levin::compile_step(
+        net, adam, [net](const levin::Batch& b) mutable { return torch::mse_loss(net->forward(b[0]), b[1]); },
+        {.seed = i}));
+  }
+  std::vector<double> losses = levin::run_together(trials, batches, 1000);
+  EXPECT_EQ(losses.size(), 64U);
+  EXPECT_LT(losses.back(), 1e-2);
+}
+
+TEST(RunTogether, RefusesWhatMakesNoSense) {
+  const std::vector<levin::Batch> batches = {some_batch()};
+  auto step = step_of(net(), squares);
+  std::vector<levin::CompiledStep> twice = {step, step};
+  EXPECT_THROW(levin::run_together(twice, batches, 1), levin::Error);
+  EXPECT_THROW(step.run({}, 1), levin::Error);
+  EXPECT_THROW(step.run(batches, 0), levin::Error);
+  EXPECT_THROW(levin::run_together(std::span(&step, 1), batches, 1, -1), levin::Error);
+}
+
+TEST(RunTogether, ThrowsTheFirstTrialsError) {
+  const std::vector<levin::Batch> batches = {some_batch()};
+  std::vector<levin::CompiledStep> trials;
+  for (const char* text : {"", "first", "second"}) {
+    trials.push_back(step_of(net(), [text](nn::Sequential& model, const levin::Batch& b) {
+      if (*text != 0) throw std::runtime_error(text);
+      return squares(model, b);
+    }));
+  }
+  try {
+    levin::run_together(trials, batches, 3, 2);
+    FAIL();
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "first");
+  }
+}
+
+TEST(Seeds, OfAnotherThreadAreNoFaultOfTheStep) {
+  const auto batch = some_batch();
+  auto model = net();
+  int calls = 0;
+  auto step = step_of(model, [&calls](nn::Sequential& m, const levin::Batch& b) {
+    if (calls++ == 0) std::jthread([] { torch::manual_seed(77); }).join();
+    return squares(m, b);
+  });
+  step(batch);
+  EXPECT_TRUE(step.compiled()) << step.explain();
+  auto own = step_of(net(), [](nn::Sequential& m, const levin::Batch& b) {
+    torch::manual_seed(77);
+    return squares(m, b);
+  });
+  own(batch);
+  EXPECT_FALSE(own.compiled());
+}
+
+}  // namespace
+}  // namespace compile_test
