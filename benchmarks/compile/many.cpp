@@ -1,10 +1,13 @@
-// Many small trainings in one process, all of the blog post's network (1-16-1, batch 100, Adam, squared error): a line
-// of JSON a measurement. Usage: many [rounds]
+// Many small trainings in one process, all of the blog post's network (1-16-1, batch 100, Adam, squared error). A line
+// of JSON a measurement: {"what", "name", "values": [...]}. Usage: many [rounds]
 #include <levin/compile/code_cache.h>
 #include <levin/levin.h>
 
+#include <malloc.h>
+
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 
 namespace nn = torch::nn;
@@ -26,23 +29,69 @@ nn::Sequential net() { return nn::Sequential(nn::Linear(1, 16), nn::ReLU(), nn::
 levin::CompiledStep make_step(double lr) {
   auto model = net();
   levin::optim::Adam optimizer(model->parameters(), {.lr = lr});
-  return levin::compile_step(model, optimizer, [model](const levin::Batch& b) mutable {
-    return torch::mse_loss(model->forward(b[0]), b[1]);
-  });
+  return levin::compile_step(
+      model, optimizer, [model](const levin::Batch& b) mutable { return torch::mse_loss(model->forward(b[0]), b[1]); });
 }
 
-double study(int trials, int jobs) {
-  const auto batch = line();
-  auto study = tune::create_study({.sampler = tune::RandomSampler({.seed = 0})});
+/** Millions of steps a second of 64 trials on two threads; captures are done. */
+double together() {
+  constexpr std::int64_t kTrials = 64, kSteps = 3000;
+  const std::vector<levin::Batch> batches = {line()};
+  std::vector<levin::CompiledStep> trials;
+  for (int i = 0; i < kTrials; ++i) trials.push_back(make_step(1e-4 * (i + 1)));
+  levin::run_together(trials, batches, 10, 2);
+  const auto since = Clock::now();
+  levin::run_together(trials, batches, kSteps, 2);
+  return kTrials * kSteps / seconds(since) / 1e6;
+}
+
+double study(int trials, const std::function<double(double lr)>& train) {
+  auto study = tune::create_study();
   const auto since = Clock::now();
   study.optimize(
-      [&](tune::Trial& trial) {
-        auto step = make_step(trial.suggest_float("lr", 1e-4, 1e-1, {.log = true}));
-        for (int i = 0; i < 99; ++i) step(batch);
-        return step(batch).item<double>();
-      },
-      {.n_trials = trials, .n_jobs = jobs});
+      [&](tune::Trial& trial) { return train(trial.suggest_float("lr", 1e-4, 1e-1, {.log = true})); },
+      {.n_trials = trials, .n_jobs = 2});
   return seconds(since);
+}
+
+double by_steps(double lr) {
+  static const std::vector<levin::Batch> batches = {line()};
+  return make_step(lr).run(batches, 100);
+}
+
+struct Lit : levin::Module {
+  explicit Lit(double rate) : lr(rate), net(register_module("net", ::net())) {}
+  torch::Tensor training_step(const levin::Batch& batch, int64_t) override {
+    auto loss = torch::mse_loss(net->forward(batch[0]), batch[1]);
+    log("train_loss", loss);
+    return loss;
+  }
+  levin::Optimizers configure_optimizers() override { return levin::optim::Adam(parameters(), {.lr = lr}); }
+  double lr;
+  nn::Sequential net;
+};
+
+double by_trainer(double lr) {
+  static const levin::TensorDataset data({line()[0].repeat({100, 1}), line()[1].repeat({100, 1})});
+  Lit module(lr);
+  levin::Trainer trainer({.logger = false, .max_epochs = 1, .enable_checkpointing = false,
+                          .enable_progress_bar = false, .enable_model_summary = false, .compile = true});
+  trainer.fit(module, levin::DataLoader(data, {.batch_size = 100}));
+  return trainer.metric("train_loss");
+}
+
+/** KB that a trial takes on the heap: module, optimizer, step and program. */
+double kilobytes() {
+  constexpr int kTrials = 500;
+  const auto batch = line();
+  std::vector<levin::CompiledStep> trials;
+  make_step(0.01)(batch);
+  const auto before = mallinfo2().uordblks;
+  for (int i = 0; i < kTrials; ++i) {
+    trials.push_back(make_step(0.01));
+    trials.back()(batch);
+  }
+  return static_cast<double>(mallinfo2().uordblks - before) / kTrials / 1024;
 }
 
 }  // namespace
@@ -52,22 +101,28 @@ int main(int argc, char** argv) {
   torch::set_num_threads(1);
   levin::seed_everything(1);
   levin::console::set_level(levin::console::Level::warning);
-  const auto batch = line();
-  for (int r = 0; r < rounds; ++r) {
-    levin::compile::CodeCache::instance().clear();
-    for (const char* name : {"capture", "hit"}) {
-      auto since = Clock::now();
-      auto step = make_step(0.01);
-      const double made = seconds(since);
-      since = Clock::now();
-      step(batch);
-      const double first = seconds(since);
-      since = Clock::now();
-      for (int i = 0; i < 1000; ++i) step(batch);
-      std::cout << name << " make " << made * 1e6 << " first " << first * 1e6 << " us, step " << seconds(since) * 1e3 << " us\n";
+  struct Row {
+    std::string what, name;
+    std::function<double()> measure;
+    std::vector<double> values = {};
+  };
+  std::vector<Row> rows = {
+      {"64 trials on two threads, million steps a second", "Levin, run_together", together},
+      {"Study of 100 trials of 100 steps, seconds", "Levin, compile_step", [] { return study(100, by_steps); }},
+      {"Study of 100 trials of 100 steps, seconds", "Levin, Trainer", [] { return study(100, by_trainer); }},
+      {"Study of 1,000 trials of 100 steps, seconds", "Levin, compile_step", [] { return study(1000, by_steps); }},
+      {"Study of 1,000 trials of 100 steps, seconds", "Levin, Trainer", [] { return study(1000, by_trainer); }},
+      {"KB a trial, module and optimizer included", "Levin, compile_step", kilobytes},
+  };
+  for (int round = 0; round < rounds; ++round) {
+    for (Row& row : rows) {
+      levin::compile::CodeCache::instance().clear();
+      row.values.push_back(row.measure());
     }
-    for (int jobs : {1, 2}) {
-      std::cout << "study " << jobs << ": 100 " << study(100, jobs) << " s, 1000 " << study(1000, jobs) << " s\n";
-    }
+  }
+  for (const Row& row : rows) {
+    std::cout << "{\"what\": \"" << row.what << "\", \"name\": \"" << row.name << "\", \"values\": [";
+    for (size_t i = 0; i < row.values.size(); ++i) std::cout << (i ? ", " : "") << row.values[i];
+    std::cout << "]}" << std::endl;
   }
 }

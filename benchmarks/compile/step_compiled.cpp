@@ -3,6 +3,7 @@
 #include "limit.h"
 #include "models.h"
 
+#include <levin/compile/code_cache.h>
 #include <levin/levin.h>
 
 #include <cstdlib>
@@ -100,6 +101,15 @@ double trainer(const Model& model, const levin::Batch& batch, int batches, int s
   return (fit(model, batch, batches, shorter + longer) - begin) / longer;
 }
 
+/** The first step of a new training: capture, and where no step of its structure was met before, all that follows. */
+double first_step(const Model& model, const levin::Batch& batch, bool met_before) {
+  if (!met_before) levin::compile::CodeCache::instance().clear();
+  const auto step = compiled(model, batch, {});
+  const auto since = now();
+  step();
+  return microseconds(since, 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -115,12 +125,15 @@ int main(int argc, char** argv) {
         {"Levin, eager", eager_levin(model, batch)},
         {"Levin, compiled without fusion", compiled(model, batch, {.fuse = false})},
         {"Levin, compiled", compiled(model, batch, {})}};
+    std::vector<double> captures, further;
     std::vector<std::vector<double>> us(ways.size() + 3);
     for (const auto& way : ways) {
       for (int i = 0; i < 3; ++i) way.second();
     }
     // In turns, so that a drift of the machine meets all.
     for (int round = 0; round < rounds; ++round) {
+      captures.push_back(first_step(model, batch, false));
+      further.push_back(first_step(model, batch, true));
       for (size_t w = 0; w < ways.size(); ++w) {
         const auto since = now();
         for (int i = 0; i < model.steps; ++i) ways[w].second();
@@ -142,6 +155,8 @@ int main(int argc, char** argv) {
     if (model.has_limit) {
       print(model.name, "Levin, compiled, Trainer with one log, ten batches an epoch", us[ways.size() + 1]);
     }
+    print(model.name, "Levin, first step: capture, lowering, check", captures);
+    print(model.name, "Levin, first step of a further trial", further);
     if (!us.back().empty()) print(model.name, "written by hand, all fused", us.back());
   }
 }

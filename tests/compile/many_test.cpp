@@ -204,6 +204,54 @@ TEST_F(CodeCacheTest, KeepsNoTrialAlive) {
   EXPECT_TRUE(memory->expired());
 }
 
+struct Line : levin::Module {
+  explicit Line(double rate) : lr(rate) {
+    torch::manual_seed(0);
+    net = register_module("net", nn::Sequential(nn::Linear(1, 6), nn::Tanh(), nn::Linear(6, 1)));
+  }
+  Tensor training_step(const levin::Batch& batch, int64_t) override {
+    const Tensor loss = torch::mse_loss(net->forward(batch[0]), batch[1]);
+    log("train_loss", loss, {.on_step = false, .on_epoch = true});
+    return loss;
+  }
+  levin::Optimizers configure_optimizers() override { return levin::optim::Adam(parameters(), {.lr = lr}); }
+  double lr;
+  nn::Sequential net{nullptr};
+};
+
+struct Polite : levin::tune::Scheduler {
+  levin::tune::Decision on_trial_result(levin::tune::TunerControl&, levin::tune::Run&, const levin::tune::Metrics&) override {
+    return levin::tune::Decision::pause;
+  }
+};
+
+TEST_F(CodeCacheTest, ServesTunersAcrossPausesAndMutations) {
+  namespace tune = levin::tune;
+  const Tensor x = torch::linspace(-1, 1, 40).unsqueeze(1);
+  const levin::TensorDataset data({x, 2 * x + 1});
+  const auto run = [&](const tune::SchedulerRef& scheduler) {
+    return tune::Tuner(
+               tune::module_trainable(
+                   {.model = [](const tune::Config& config) { return std::make_shared<Line>(config.get<double>("lr")); },
+                    .train = [&](const tune::Config&) { return levin::DataLoader(data, {.batch_size = 10}); },
+                    .trainer = [](const tune::Config&) {
+                      return levin::TrainerOptions{.logger = false, .compile = true};
+                    }}),
+               {{"lr", tune::grid_search({0.001, 0.01, 0.05, 0.1})}},
+               {.metric = "train_loss", .mode = levin::Mode::min, .scheduler = scheduler,
+                .stop = {{"training_iteration", 4}}, .seed = 0})
+        .fit();
+  };
+  const auto straight = run({}), paused = run(Polite());
+  ASSERT_EQ(straight.size(), 4U);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(straight[i].history, paused[i].history) << straight[i].error;
+  const auto mutated = run(std::make_shared<tune::PopulationBasedTraining>(tune::PopulationBasedTrainingOptions{
+      .perturbation_interval = 1, .mutations = {{"lr", tune::loguniform(1e-3, 1e-1)}}}));
+  EXPECT_EQ(mutated.num_errors(), 0U);
+  EXPECT_EQ(counts().entries, 1U);  // three searches of four trials, four steps each
+  EXPECT_GE(counts().hits, 47U);
+}
+
 // Trainings with dropout whose numbers must not depend on how many of them run at a time.
 std::vector<double> together(std::int64_t threads, std::vector<Tensor>* weights = nullptr) {
   levin::seed_everything(3);
