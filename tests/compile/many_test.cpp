@@ -40,6 +40,9 @@ template <class Loss>
 void expect_as_eager(nn::Sequential model, Loss loss, const levin::Batch& batch) {
   auto twin = std::dynamic_pointer_cast<nn::SequentialImpl>(model->clone());
   nn::Sequential eager(twin);
+  for (std::size_t i = 0; i < model->parameters().size(); ++i) {
+    eager->parameters()[i].set_requires_grad(model->parameters()[i].requires_grad());  // clone() forgets it
+  }
   levin::optim::SGD optimizer(eager->parameters(), {.lr = 0.1});
   auto step = step_of(model, loss);
   const Tensor seen = step(batch);
