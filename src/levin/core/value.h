@@ -33,15 +33,20 @@ class LEVIN_API Map {
   using iterator = std::vector<value_type>::iterator;
   using const_iterator = std::vector<value_type>::const_iterator;
 
-  Map() = default;
+  Map() noexcept;
   Map(std::initializer_list<value_type> entries);
+  Map(const Map&);
+  Map(Map&&) noexcept;
+  Map& operator=(const Map&);
+  Map& operator=(Map&&) noexcept;
+  ~Map();
 
-  std::size_t size() const noexcept { return entries_.size(); }
-  bool empty() const noexcept { return entries_.empty(); }
-  iterator begin() noexcept { return entries_.begin(); }
-  iterator end() noexcept { return entries_.end(); }
-  const_iterator begin() const noexcept { return entries_.begin(); }
-  const_iterator end() const noexcept { return entries_.end(); }
+  std::size_t size() const noexcept;
+  bool empty() const noexcept;
+  iterator begin() noexcept;
+  iterator end() noexcept;
+  const_iterator begin() const noexcept;
+  const_iterator end() const noexcept;
 
   bool contains(std::string_view key) const { return find(key) != nullptr; }
   const Value* find(std::string_view key) const;
@@ -148,6 +153,20 @@ class LEVIN_API Value {
 
 /** A float in its shortest text that reads back to the same number: 0.1, 1e-05, 3.0, nan, inf. */
 LEVIN_API std::string format_double(double value);
+
+// Only here is a Map's entry complete.
+inline Map::Map() noexcept = default;
+inline Map::Map(const Map&) = default;
+inline Map::Map(Map&&) noexcept = default;
+inline Map& Map::operator=(const Map&) = default;
+inline Map& Map::operator=(Map&&) noexcept = default;
+inline Map::~Map() = default;
+inline std::size_t Map::size() const noexcept { return entries_.size(); }
+inline bool Map::empty() const noexcept { return entries_.empty(); }
+inline Map::iterator Map::begin() noexcept { return entries_.begin(); }
+inline Map::iterator Map::end() noexcept { return entries_.end(); }
+inline Map::const_iterator Map::begin() const noexcept { return entries_.begin(); }
+inline Map::const_iterator Map::end() const noexcept { return entries_.end(); }
 
 template <class T>
 T Map::get(std::string_view key) const {

@@ -5,7 +5,14 @@
 
 // One build serves all x86-64 processors: the loader picks the version. The sanitizers start too late for that. AVX2
 // without fused multiply-add rounds as the plain version does, so results do not depend on the processor.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)  // clang
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define LEVIN_SANITIZED
+#endif
+#elif defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define LEVIN_SANITIZED
+#endif
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(LEVIN_SANITIZED)
 #define LEVIN_VECTOR_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define LEVIN_VECTOR_CLONES
