@@ -100,7 +100,7 @@ TEST(Distribution, RefusesWhatCannotBe) {
   EXPECT_THROW(Distribution(IntDistribution{.low = 1, .high = 8, .log = true, .step = 2}), Error);
   EXPECT_THROW(Distribution(IntDistribution{.low = 0, .high = 8, .step = 0}), Error);
   EXPECT_THROW(Distribution(FloatDistribution{.low = 0, .high = 1, .step = -0.5}), Error);
-  EXPECT_THROW(choice({List{1}}), Error);
+  EXPECT_THROW(choice(List{Value(List{1})}), Error);
   EXPECT_THROW(Distribution::from_json("{\"name\": \"Beta\", \"attributes\": {}}"), Error);
   EXPECT_THROW(Distribution::from_json("[]"), Error);
 }
