@@ -291,22 +291,6 @@ TEST(RunTogether, MakesTheStepsOfALoop) {
   for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(same_bits(model->parameters()[i], twin->parameters()[i])) << i;
 }
 
-TEST(RunTogether, IsAsTheDocumentationShows) {
-  const auto x = torch::linspace(-1, 1, 100).unsqueeze(1);
-  const std::vector<levin::Batch> batches = {{x, 2 * x + 1}};
-  std::vector<levin::CompiledStep> trials;
-  for (int i = 0; i < 64; ++i) {
-    nn::Sequential net(nn::Linear(1, 16), nn::ReLU(), nn::Linear(16, 1));
-    levin::optim::Adam adam(net->parameters(), {.lr = 1e-4 * (i + 1)});
-    trials.push_back(levin::compile_step(
-        net, adam, [net](const levin::Batch& b) mutable { return torch::mse_loss(net->forward(b[0]), b[1]); },
-        {.seed = i}));
-  }
-  std::vector<double> losses = levin::run_together(trials, batches, 1000);
-  EXPECT_EQ(losses.size(), 64U);
-  EXPECT_LT(losses.back(), 1e-2);
-}
-
 TEST(RunTogether, RefusesWhatMakesNoSense) {
   const std::vector<levin::Batch> batches = {some_batch()};
   auto step = step_of(net(), squares);

@@ -1,9 +1,10 @@
-// The C++ blocks of docs/compile-fallback.md, compiled and run.
+// The C++ blocks of docs/compile-fallback.md, and of docs/compiled-step.md what tests beside this do not show.
 #include <levin/levin.h>
 
 #include <gtest/gtest.h>
 
 #include <iostream>
+#include <vector>
 
 namespace nn = torch::nn;
 
@@ -78,6 +79,22 @@ TEST_F(FallbackPage, ShowsEpochsThatDoNotLeaveTheProgram) {
   const std::string text = testing::internal::GetCapturedStdout();
   EXPECT_NE(text.find("mean loss "), std::string::npos) << text;
   EXPECT_NE(text.find("8 batches ran in blocks, without a call between them"), std::string::npos) << text;
+}
+
+TEST(CompilePage, ShowsManyTrainings) {
+  const auto x = torch::linspace(-1, 1, 100).unsqueeze(1);
+  const std::vector<levin::Batch> batches = {{x, 2 * x + 1}};
+  std::vector<levin::CompiledStep> trials;
+  for (int i = 0; i < 64; ++i) {
+    nn::Sequential net(nn::Linear(1, 16), nn::ReLU(), nn::Linear(16, 1));
+    levin::optim::Adam adam(net->parameters(), {.lr = 1e-4 * (i + 1)});
+    trials.push_back(levin::compile_step(
+        net, adam, [net](const levin::Batch& b) mutable { return torch::mse_loss(net->forward(b[0]), b[1]); },
+        {.seed = i}));
+  }
+  std::vector<double> losses = levin::run_together(trials, batches, 1000);
+  EXPECT_EQ(losses.size(), 64U);
+  EXPECT_LT(losses.back(), 1e-2);
 }
 
 }  // namespace
