@@ -154,23 +154,23 @@ bool StepProgram::same_modules() const {
   return true;
 }
 
-void StepProgram::run(const Batch& batch) {
-  if (graph_) return graph_->run(batch);
+template <class AddressOf>
+void StepProgram::run_on(const AddressOf& address_of) {
   Program& program = *captured_.program;
   const auto& inputs = captured_.code->inputs;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i] > 0) program.set_input(i, batch[static_cast<std::int64_t>(i)].const_data_ptr());
+    if (inputs[i] > 0) program.set_input(i, address_of(i));
   }
   program.run();
 }
 
+void StepProgram::run(const Batch& batch) {
+  if (graph_) return graph_->run(batch);
+  run_on([&](std::size_t i) { return batch[static_cast<std::int64_t>(i)].const_data_ptr(); });
+}
+
 void StepProgram::run(std::span<const void* const> batch) {
-  Program& program = *captured_.program;
-  const auto& inputs = captured_.code->inputs;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i] > 0) program.set_input(i, batch[i]);
-  }
-  program.run();
+  run_on([&](std::size_t i) { return batch[i]; });
 }
 
 at::Tensor StepProgram::result(std::size_t index) {

@@ -59,7 +59,7 @@ class StepProgram {
   bool in_place();
   /** Forward and backward: results and gradients are in their places afterwards. */
   void run(const Batch& batch);
-  /** As above on a batch whose tensors lie at these addresses, in order. */
+  /** As above on a batch whose tensors lie in host memory at these addresses, in order. */
   void run(std::span<const void* const> batch);
 
   /** Whether it runs on an accelerator: reading a result waits for it. */
@@ -94,6 +94,9 @@ class StepProgram {
   };
   StepProgram(const Batch& batch, const Surroundings& surroundings, std::int64_t variant);
   bool same_modules() const;
+  /** Runs the program on a batch whose tensor `i` lies at address_of(i). */
+  template <class AddressOf>
+  void run_on(const AddressOf& address_of);
   /** For people, after the shapes. */
   std::string explain() const;
 
