@@ -56,6 +56,32 @@ void expect_as_eager(nn::Sequential model, Loss loss, const levin::Batch& batch)
   }
 }
 
+TEST_F(CodeCacheTest, AProgramThatDiffersFromEagerIsRefusedOnceForAllTrials) {
+  // Sums in another order than ATen's, of which not a bit may differ.
+  const auto loss = [](nn::Sequential& model, const levin::Batch& b) {
+    return (model->forward(b[0]).exp() * b[1].tanh()).sum();
+  };
+  const auto batch = some_batch(501);
+  std::vector<levin::CompiledStep> trials;
+  testing::internal::CaptureStderr();
+  for (int trial = 0; trial < 4; ++trial) {
+    trials.push_back(step_of(net(), loss, {.compile = {.tolerance = 0}}));
+    trials.back()(batch);
+    EXPECT_EQ(counts().hits, static_cast<std::size_t>(trial));
+    EXPECT_FALSE(trials.back().compiled());
+    EXPECT_NE(trials.back().explain().find("differs from the eager step's"), std::string::npos) << trials.back().explain();
+  }
+  const std::string warnings = testing::internal::GetCapturedStderr();
+  const auto first = warnings.find("runs eagerly");
+  ASSERT_NE(first, std::string::npos) << warnings;
+  EXPECT_EQ(warnings.find("runs eagerly", first + 1), std::string::npos) << warnings;
+  EXPECT_EQ(counts().entries, 1U);
+  // A structure that was refused says nothing about another one.
+  auto other = step_of(net(), loss);
+  other(batch);
+  EXPECT_TRUE(other.compiled()) << other.explain();
+}
+
 TEST_F(CodeCacheTest, TrialsOfOneStructureShareTheCode) {
   const auto batch = some_batch();
   for (int trial = 0; trial < 4; ++trial) expect_as_eager(net(), squares, batch);

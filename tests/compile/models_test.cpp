@@ -489,6 +489,23 @@ void add_recurrent(Cases& all) {
   recurrent("GRU two layers bidirectional dropout", [] {
     return nn::GRU(nn::GRUOptions(4, 5).batch_first(true).num_layers(2).bidirectional(true).dropout(0.3));
   });
+  // The lengths of packed sequences are read by the host.
+  all.push_back({.name = "LSTM of packed sequences",
+                 .make =
+                     [] {
+                       nn::LSTM lstm(nn::LSTMOptions(4, 5).batch_first(true).num_layers(2).bidirectional(true));
+                       return Subject{lstm.ptr(), [lstm](const levin::Batch& batch) mutable {
+                                        const auto sequences =
+                                            nn::utils::rnn::pack_padded_sequence(batch[0], batch[1], true);
+                                        const auto out = std::get<0>(lstm->forward_with_packed_input(sequences));
+                                        return score(std::get<0>(nn::utils::rnn::pad_packed_sequence(out, true)));
+                                      }};
+                     },
+                 .batch =
+                     [](std::int64_t rows) {
+                       return std::vector<Tensor>{torch::randn({rows, 6, 4}), torch::arange(6, 6 - rows, -1)};
+                     },
+                 .eager_because = "read by the host"});
   all.push_back(layer("RNNCell", {4}, [] { return nn::RNNCell(4, 5); }));
   all.push_back(layer("LSTMCell", {4}, [] { return nn::LSTMCell(4, 5); }));
   all.push_back(layer("GRUCell", {4}, [] { return nn::GRUCell(4, 5); }));
@@ -603,6 +620,26 @@ void add_attention(Cases& all) {
       [](std::int64_t rows) {
         return std::vector<Tensor>{(torch::rand({rows, 6, 6}) < 0.8) | torch::eye(6).to(torch::kBool)};
       }));
+  const auto masked = [&](const std::string& name, std::function<Tensor(std::int64_t rows)> mask, bool causal = false,
+                          double dropout = 0) {
+    all.push_back(function(
+        "attention, " + name, {2, 6, 4},
+        [=](const Tensor& x, const levin::Batch& batch) {
+          const auto mask_of_batch = batch.size() > 1 ? std::optional<Tensor>(batch[1]) : std::nullopt;
+          return torch::scaled_dot_product_attention(x, x.tanh(), x.exp(), mask_of_batch, dropout, causal);
+        },
+        [=](std::int64_t rows) { return mask ? std::vector<Tensor>{mask(rows)} : std::vector<Tensor>(); }));
+  };
+  masked("some queries see nothing", [](std::int64_t rows) { return torch::rand({rows, 2, 6, 6}) < 0.3; });
+  masked("padded keys", [](std::int64_t rows) {
+    return torch::arange(6).view({1, 1, 1, 6}) < torch::randint(0, 7, {rows, 1, 1, 1});
+  });
+  masked("mask of all batches", [](std::int64_t) { return torch::randn({6, 6}).tril() - 1e9 * torch::ones({6, 6}).triu(1); });
+  masked("mask of each head", [](std::int64_t) { return torch::randn({1, 2, 6, 6}); });
+  masked("mask of queries", [](std::int64_t) { return torch::randn({6, 1}).expand({6, 6}); });
+  masked("dropout", {}, false, 0.3);
+  masked("causal with dropout", {}, true, 0.3);
+  masked("dropout and mask", [](std::int64_t rows) { return torch::randn({rows, 1, 6, 6}); }, false, 0.3);
 }
 
 struct Residual : nn::Module {

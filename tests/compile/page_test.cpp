@@ -1,5 +1,7 @@
-// docs/compiled-step.md shows what LEVIN_COMPILE_DEBUG really prints.
+// docs/compiled-step.md shows what LEVIN_COMPILE_DEBUG really prints, docs/compiled-operators.md the rules there are.
 #include <levin/levin.h>
+
+#include <levin/compile/operators_page.h>
 
 #include <gtest/gtest.h>
 
@@ -42,6 +44,16 @@ TEST(CompiledStepPage, ShowsTheRealDump) {
     while (block.ends_with('\n')) block.pop_back();
     EXPECT_NE(page.str().find(block), std::string::npos) << stage << " is now:\n" << block;
   }
+}
+
+TEST(CompiledOperatorsPage, IsWhatTheRulesSay) {
+  const std::string path = LEVIN_SOURCE_DIR "/docs/compiled-operators.md", text = levin::compile::operators_page();
+  if (std::getenv("LEVIN_WRITE_PAGES") != nullptr) std::ofstream(path) << text;
+  std::ifstream file(path);
+  std::stringstream page;
+  page << file.rdbuf();
+  EXPECT_TRUE(page.str() == text) << "docs/compiled-operators.md is not what the rules say now; write it anew:\n"
+                                     "  LEVIN_WRITE_PAGES=1 compile_test --gtest_filter=CompiledOperatorsPage.*";
 }
 
 }  // namespace

@@ -210,6 +210,11 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   const auto structure = structure_of(graph, request.targets, options);
   if (structure && !debug::dumps()) {
     if (const auto known = CodeCache::instance().find(*structure)) {
+      if (!known->refusal.empty()) {
+        NotCapturable refused(known->refusal);
+        refused.known = true;
+        throw refused;
+      }
       captured.code = known->code;
       captured.program = std::make_unique<Program>(known->code, known->bind(graph, request.targets));
       captured.program->set_generator(request.generator);
@@ -249,6 +254,11 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       std::ostringstream text;
       text << "the program's " << what << " differs from the eager step's by " << apart
            << " of its largest element; please report this model";
+      if (structure) {
+        auto refused = std::make_shared<SharedCode>();
+        refused->refusal = text.str();
+        CodeCache::instance().insert(*structure, std::move(refused));
+      }
       throw NotCapturable(text.str());
     };
     const auto compare = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen) {

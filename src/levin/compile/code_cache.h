@@ -1,5 +1,6 @@
 // CodeCache: code that steps of one structure share. The trials of a search differ in their weights, learning rates and
-// seeds and hardly ever in their programs: passes, lowering and the comparison with eager are done for the first.
+// seeds and hardly ever in their programs: passes, lowering and the comparison with eager are done for the first. So is
+// the refusal of a structure whose program differs from eager.
 #pragma once
 
 #include <levin/compile/options.h>
@@ -37,6 +38,7 @@ struct SharedCode {
   std::shared_ptr<const Code> code;
   std::vector<Source> externals;
   std::vector<std::string> notes, boxed;  ///< for explain()
+  std::string refusal = {};               ///< there is no code: why steps of this structure run eagerly
 
   /** The memory for `code` in the step of `graph`, which has the structure that the code was made of. */
   std::vector<at::Tensor> bind(const Graph& graph, const GradientTargets& targets) const;

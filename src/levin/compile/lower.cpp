@@ -238,7 +238,7 @@ class Lowering {
 std::span<const Rule> rules() {
   static const std::vector<Rule> all = [] {
     std::vector<Rule> list;
-    for (const auto family : lowering::families()) list.insert(list.end(), family.begin(), family.end());
+    for (const auto& family : lowering::families()) list.insert(list.end(), family.rules.begin(), family.rules.end());
     return list;
   }();
   return all;

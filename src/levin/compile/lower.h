@@ -33,6 +33,8 @@ struct Rule {
   std::string_view op;
   std::string_view kernel;  ///< for people: "GEMM with bias"
   std::vector<Emission> (*emit)(const Graph&, const Node&);
+  std::string_view limits;     ///< for people: what is served beside float32 in rows without gaps
+  std::string_view made_of = "";  ///< for people: the ATen operators of which a pass makes `op`, where one does
 };
 
 /** All rules, by family: lowering/ has a file for each. */

@@ -289,7 +289,7 @@ StepProgram* StepPrograms::find(const Batch& batch, std::int64_t variant,
         on_device ? std::make_unique<StepProgram>(std::make_unique<DeviceGraph>(asked, batch), batch, around, variant)
                   : std::make_unique<StepProgram>(capture(asked, batch, options_), batch, around, variant));
   } catch (const NotCapturable& error) {
-    refuse(error.what());
+    refuse(error.what(), error.known);
     return nullptr;
   }
   last_ = programs_.size() - 1;
@@ -308,10 +308,10 @@ StepProgram* StepPrograms::known(const Batch& batch, std::int64_t variant) {
   return nullptr;
 }
 
-void StepPrograms::refuse(const std::string& reason) {
+void StepPrograms::refuse(const std::string& reason, bool known) {
   programs_.clear();
   refusal_ = reason;
-  console::warning(name_ + " runs eagerly, not compiled: " + reason);
+  if (!known) console::warning(name_ + " runs eagerly, not compiled: " + reason);
 }
 
 void StepPrograms::clear() {

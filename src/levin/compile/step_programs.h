@@ -127,8 +127,8 @@ class StepPrograms {
   /** The program for batches like this one if there is one already, whose step need not be looked at again. */
   StepProgram* known(const Batch& batch, std::int64_t variant);
 
-  /** Runs eagerly from now on, with a warning that says why. */
-  void refuse(const std::string& reason);
+  /** Runs eagerly from now on, with a warning that says why unless it was given before (`known`). */
+  void refuse(const std::string& reason, bool known = false);
   /** Forgets all programs, and what could not be captured. */
   void clear();
   bool any() const { return !programs_.empty(); }

@@ -26,6 +26,7 @@ class NotCapturable : public std::runtime_error {
   std::vector<StackFrame> frames;   ///< where it was thrown
   std::string place;                ///< what is known of that: " (net.cpp:42, soon after the use of fc2.weight)"
   std::optional<std::size_t> call;  ///< the recorded call that it is about, where it was found later
+  bool known = false;               ///< an earlier step of the same structure was refused for it, with a warning
 };
 
 /** The sentence about tensors whose data the host wrote. */

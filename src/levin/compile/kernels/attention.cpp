@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "levin/compile/kernels/attention.cpp"
@@ -25,13 +26,20 @@ HWY_INLINE void add_mask(float* scores, const float* mask, Index n) {
   each_place(0, n, [&](auto at) HWY_ATTR { at.write(hn::Add(at.read(scores), at.read(mask)), scores); });
 }
 
-/** Softmax of the first n of a row in place, zeros behind them up to `width`; gives the logarithm of the sum. */
+/**
+ * Softmax of the first n of a row in place, zeros behind them up to `width`; gives the logarithm of the sum. A row that
+ * sees nothing (-inf throughout) becomes zeros, with 0 for the logarithm, as in ATen.
+ */
 HWY_INLINE float softmax_row(float* x, Index n, Index width) {
   V largest = set(-std::numeric_limits<float>::infinity());
   each_place(0, n, [&](auto at) HWY_ATTR {
     largest = max_nan(largest, at.read_or(x, -std::numeric_limits<float>::infinity()));
   });
   const float top = max_of_lanes_nan(largest);
+  if (top == -std::numeric_limits<float>::infinity()) {
+    std::fill(x, x + width, 0.F);
+    return 0;
+  }
   const V shift = set(top);
   V total = zero();
   each_place(0, n, [&](auto at) HWY_ATTR {

@@ -151,13 +151,22 @@ std::vector<Emission> count(const Graph& graph, const Node& node) {
 }
 
 constexpr std::array<Rule, 7> kRules = {{
-    {"levin::copy", "copy, of other strides, too", &copy},
-    {"aten::clone", "copy, of other strides, too", &copy},
-    {"aten::cat", "copies side by side", &cat},
-    {"aten::select_backward", "copy into zeros", &select_backward},
-    {"aten::slice_backward", "copy into zeros", &slice_backward},
-    {"levin::fill", "fill", &fill},
-    {"aten::add_.Scalar", "counters of int64", &count},
+    {"levin::copy", "copy, of other strides, too", &copy,
+     "of any strides up to six dimensions; types other than float32 where both lie alike",
+     "copies that lifting makes: `copy_`, `contiguous`, `expand` into new memory"},
+    {"aten::clone", "copy, of other strides, too", &copy,
+     "of any strides up to six dimensions; types other than float32 where both lie alike"},
+    {"aten::cat", "copies side by side", &cat,
+     "parts of any strides up to six dimensions; left out where its parts can be written in place"},
+    {"aten::select_backward", "copy into zeros", &select_backward,
+     "of any strides up to six dimensions"},
+    {"aten::slice_backward", "copy into zeros", &slice_backward,
+     "of any strides up to six dimensions"},
+    {"levin::fill", "fill", &fill,
+     "",
+     "`zeros`, `ones`, `full`, `zeros_like`, `fill_`, `zero_`"},
+    {"aten::add_.Scalar", "counters of int64", &count,
+     "int64, by an integer: the counter of a batch norm"},
 }};
 
 }  // namespace

@@ -2,8 +2,10 @@
 
 namespace levin::compile::lowering {
 
-std::vector<std::span<const Rule>> families() {
-  return {matmul(), pointwise(), images(), norms(), sequences(), losses(), reductions(), copies(), small_mlp()};
+std::vector<Family> families() {
+  return {{"Matrix products", matmul()}, {"Element-wise groups", pointwise()}, {"Convolution and pooling", images()},
+          {"Normalisation", norms()},    {"Sequences", sequences()},           {"Losses and softmax", losses()},
+          {"Reductions", reductions()},  {"Copies", copies()},                 {"Small networks", small_mlp()}};
 }
 
 bool is_plain(const Graph& graph, ValueId value) {

@@ -18,8 +18,12 @@ std::span<const Rule> reductions();
 std::span<const Rule> sequences();
 std::span<const Rule> small_mlp();
 
+struct Family {
+  std::string_view title;
+  std::span<const Rule> rules;
+};
 /** All of them. */
-std::vector<std::span<const Rule>> families();
+std::vector<Family> families();
 
 /** A float32 value, row-major without gaps. */
 bool is_plain(const Graph& graph, ValueId value);

@@ -215,14 +215,22 @@ std::vector<Emission> adaptive_avg_pool_backward(const Graph& graph, const Node&
 }
 
 constexpr std::array<Rule, 8> kRules = {{
-    {"aten::convolution", "direct convolution of few channels", &convolution},
-    {"aten::convolution_backward", "its gradients", &convolution_backward},
-    {"aten::max_pool2d_with_indices", "max pooling", &max_pool},
-    {"aten::max_pool2d_with_indices_backward", "its gradient", &max_pool_backward},
-    {"aten::avg_pool2d", "average pooling", &avg_pool},
-    {"aten::avg_pool2d_backward", "its gradient", &avg_pool_backward},
-    {"aten::_adaptive_avg_pool2d", "average pooling into sizes that divide", &adaptive_avg_pool},
-    {"aten::_adaptive_avg_pool2d_backward", "its gradient", &adaptive_avg_pool_backward},
+    {"aten::convolution", "direct convolution of few channels", &convolution,
+     "2-D, stride 1, no dilation, one group, not transposed; at most 8 input and 32 output channels; kernels up to 7 x 7, padding below the kernel's size"},
+    {"aten::convolution_backward", "its gradients", &convolution_backward,
+     "as forward; a gradient of the bias only beside that of the weight"},
+    {"aten::max_pool2d_with_indices", "max pooling", &max_pool,
+     "any window, stride, padding, dilation, ceil_mode"},
+    {"aten::max_pool2d_with_indices_backward", "its gradient", &max_pool_backward,
+     "as forward"},
+    {"aten::avg_pool2d", "average pooling", &avg_pool,
+     "any window, stride, padding, ceil_mode, count_include_pad, divisor_override"},
+    {"aten::avg_pool2d_backward", "its gradient", &avg_pool_backward,
+     "as forward"},
+    {"aten::_adaptive_avg_pool2d", "average pooling into sizes that divide", &adaptive_avg_pool,
+     "output sizes that divide the input's"},
+    {"aten::_adaptive_avg_pool2d_backward", "its gradient", &adaptive_avg_pool_backward,
+     "as forward"},
 }};
 
 }  // namespace

@@ -108,12 +108,20 @@ std::vector<Emission> softmax_backward(const Graph& graph, const Node& node) {
 }
 
 constexpr std::array<Rule, 6> kRules = {{
-    {"levin::cross_entropy", "cross entropy and its gradient", &cross_entropy},
-    {"levin::mse", "squared error, its gradient and the gradient's column sums", &mse},
-    {"aten::_softmax", "softmax over the last dimension", &softmax<false>},
-    {"aten::_log_softmax", "log-softmax over the last dimension", &softmax<true>},
-    {"aten::_softmax_backward_data", "softmax's gradient", &softmax_backward<false>},
-    {"aten::_log_softmax_backward_data", "log-softmax's gradient", &softmax_backward<true>},
+    {"levin::cross_entropy", "cross entropy and its gradient", &cross_entropy,
+     "[rows, classes] and int64 class numbers, ignore_index; no weights, no label smoothing; mean or sum; the loss itself is what gradients are taken of",
+     "`_log_softmax`, `nll_loss_forward` and their gradients"},
+    {"levin::mse", "squared error, its gradient and the gradient's column sums", &mse,
+     "both of one shape; mean or sum",
+     "`mse_loss`, `mse_loss_backward`, and the `sum.dim_IntList` of its gradient"},
+    {"aten::_softmax", "softmax over the last dimension", &softmax<false>,
+     "the last dimension"},
+    {"aten::_log_softmax", "log-softmax over the last dimension", &softmax<true>,
+     "the last dimension"},
+    {"aten::_softmax_backward_data", "softmax's gradient", &softmax_backward<false>,
+     "the last dimension"},
+    {"aten::_log_softmax_backward_data", "log-softmax's gradient", &softmax_backward<true>,
+     "the last dimension"},
 }};
 
 }  // namespace

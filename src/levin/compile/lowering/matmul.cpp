@@ -36,7 +36,9 @@ std::vector<Emission> emit(const Graph& graph, const Node& node) {
                        kernels::gemm_workspace(*gemm) + 1)};
 }
 
-constexpr std::array<Rule, 1> kRules = {{{"levin::gemm", "matrix product with bias, relu or relu's derivative", &emit}}};
+constexpr std::array<Rule, 1> kRules = {{{"levin::gemm", "matrix product with bias, relu or relu's derivative", &emit,
+     "either operand transposed, rows with gaps; a bias of one row; the result in rows",
+     "`mm`, `addmm`, `bmm`, `baddbmm` (alpha and beta 1), a bias added behind, `relu`, `threshold_backward`"}}};
 
 }  // namespace
 

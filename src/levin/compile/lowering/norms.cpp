@@ -235,15 +235,27 @@ std::vector<Emission> group_norm_backward(const Graph& graph, const Node& node) 
 }
 
 constexpr std::array<Rule, 9> kRules = {{
-    {"aten::native_batch_norm", "batch norm with running statistics", &batch_norm},
-    {"aten::native_batch_norm_backward", "its gradients", &batch_norm_backward},
-    {"levin::batch_norm_relu", "batch norm and relu behind it", &batch_norm},
-    {"levin::batch_norm_add_relu", "batch norm, a residual added, and relu", &batch_norm},
-    {"levin::batch_norm_relu_backward", "the gradients of batch norm and relu", &batch_norm_backward},
-    {"aten::native_layer_norm", "layer norm", &layer_norm},
-    {"aten::native_layer_norm_backward", "its gradients", &layer_norm_backward},
-    {"aten::native_group_norm", "group norm", &group_norm},
-    {"aten::native_group_norm_backward", "its gradients", &group_norm_backward},
+    {"aten::native_batch_norm", "batch norm with running statistics", &batch_norm,
+     "two or more dimensions; rows, or channels last throughout"},
+    {"aten::native_batch_norm_backward", "its gradients", &batch_norm_backward,
+     "as forward"},
+    {"levin::batch_norm_relu", "batch norm and relu behind it", &batch_norm,
+     "as batch norm",
+     "`native_batch_norm`, `relu`"},
+    {"levin::batch_norm_add_relu", "batch norm, a residual added, and relu", &batch_norm,
+     "as batch norm",
+     "`native_batch_norm`, `add.Tensor` (alpha 1), `relu`"},
+    {"levin::batch_norm_relu_backward", "the gradients of batch norm and relu", &batch_norm_backward,
+     "as batch norm",
+     "`threshold_backward`, `native_batch_norm_backward`"},
+    {"aten::native_layer_norm", "layer norm", &layer_norm,
+     "any number of last dimensions"},
+    {"aten::native_layer_norm_backward", "its gradients", &layer_norm_backward,
+     "as forward"},
+    {"aten::native_group_norm", "group norm", &group_norm,
+     ""},
+    {"aten::native_group_norm_backward", "its gradients", &group_norm_backward,
+     ""},
 }};
 
 }  // namespace

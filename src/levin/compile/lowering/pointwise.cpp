@@ -34,7 +34,9 @@ std::vector<Emission> emit(const Graph&, const Node& node) {
            .workspace = workspace}};
 }
 
-constexpr std::array<Rule, 1> kRules = {{{"levin::pointwise", "element-wise group", &emit}}};
+constexpr std::array<Rule, 1> kRules = {{{"levin::pointwise", "element-wise group", &emit,
+     "operands of the result's shape, one row, one column or one element of it; any number of operators in one pass",
+     "the element-wise operators of the last table"}}};
 
 }  // namespace
 

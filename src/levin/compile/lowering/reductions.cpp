@@ -65,10 +65,14 @@ std::vector<Emission> emit(const Graph& graph, const Node& node) {
 }
 
 constexpr std::array<Rule, 4> kRules = {{
-    {"aten::sum.dim_IntList", "sums over dimensions that lie together", &emit<Reduce::Kind::sum, 3>},
-    {"aten::mean.dim", "means over dimensions that lie together", &emit<Reduce::Kind::mean, 3>},
-    {"aten::amax", "largest elements", &emit<Reduce::Kind::maximum, 0>},
-    {"aten::amin", "smallest elements", &emit<Reduce::Kind::minimum, 0>},
+    {"aten::sum.dim_IntList", "sums over dimensions that lie together", &emit<Reduce::Kind::sum, 3>,
+     "reduced dimensions beside each other, or a column of a transposed matrix"},
+    {"aten::mean.dim", "means over dimensions that lie together", &emit<Reduce::Kind::mean, 3>,
+     "reduced dimensions beside each other, or a column of a transposed matrix"},
+    {"aten::amax", "largest elements", &emit<Reduce::Kind::maximum, 0>,
+     "reduced dimensions beside each other, or a column of a transposed matrix"},
+    {"aten::amin", "smallest elements", &emit<Reduce::Kind::minimum, 0>,
+     "reduced dimensions beside each other, or a column of a transposed matrix"},
 }};
 
 }  // namespace

@@ -78,20 +78,25 @@ struct AttentionSpec {
   kernels::AttentionForwardFn call;
 };
 
-// Operands: q, k, v, o, log sums, workspace.
+ValueId mask_of(const Node& node, std::size_t argument) {
+  return node.arguments[argument].kind == Argument::Kind::value ? node.in(argument) : kNone;
+}
+
+// Operands: q, k, v, o, log sums, mask, workspace.
 void run_attention(const Instruction& instruction) {
   const auto& spec = instruction.as<AttentionSpec>();
   spec.call(spec.settings,
             {.q = instruction.operand<float>(0), .k = instruction.operand<float>(1), .v = instruction.operand<float>(2),
-             .o = instruction.operand<float>(3), .log_sum_exp = instruction.operand<float>(4)},
-            instruction.operand<void>(5), 0, spec.settings.units());
+             .mask = instruction.operand<float>(5), .o = instruction.operand<float>(3),
+             .log_sum_exp = instruction.operand<float>(4)},
+            instruction.operand<void>(6), 0, spec.settings.units());
 }
 
 std::vector<Emission> attention(const Graph& graph, const Node& node) {
   const auto settings = attention_of(graph, node);
   if (!settings) return {};
   return {Emission::of(&run_attention, AttentionSpec{*settings, kernels::select_attention_forward(*settings)},
-                       {node.in(0), node.in(1), node.in(2), node.out(0), node.out(1)},
+                       {node.in(0), node.in(1), node.in(2), node.out(0), node.out(1), mask_of(node, 3)},
                        kernels::attention_workspace(*settings) + 1)};
 }
 
@@ -101,16 +106,16 @@ struct AttentionGradientSpec {
   kernels::HeadStrides d_o, d_q, d_k, d_v;
 };
 
-// Operands: do, q, k, v, o, log sums, dq, dk, dv, workspace.
+// Operands: do, q, k, v, o, log sums, dq, dk, dv, mask, workspace.
 void run_attention_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<AttentionGradientSpec>();
   spec.call(spec.settings,
             {.d_o = instruction.operand<float>(0), .q = instruction.operand<float>(1), .k = instruction.operand<float>(2),
-             .v = instruction.operand<float>(3), .o = instruction.operand<float>(4),
+             .v = instruction.operand<float>(3), .mask = instruction.operand<float>(9), .o = instruction.operand<float>(4),
              .log_sum_exp = instruction.operand<float>(5), .d_q = instruction.operand<float>(6),
              .d_k = instruction.operand<float>(7), .d_v = instruction.operand<float>(8), .d_o_strides = spec.d_o,
              .d_q_strides = spec.d_q, .d_k_strides = spec.d_k, .d_v_strides = spec.d_v},
-            instruction.operand<void>(9), 0, spec.settings.units());
+            instruction.operand<void>(10), 0, spec.settings.units());
 }
 
 std::vector<Emission> attention_backward(const Graph& graph, const Node& node) {
@@ -123,7 +128,7 @@ std::vector<Emission> attention_backward(const Graph& graph, const Node& node) {
                                              .d_o = strides(node.in(0)), .d_q = strides(node.out(0)),
                                              .d_k = strides(node.out(1)), .d_v = strides(node.out(2))},
                        {node.in(0), node.in(1), node.in(2), node.in(3), node.in(4), node.in(5), node.out(0),
-                        node.out(1), node.out(2)},
+                        node.out(1), node.out(2), mask_of(node, 6)},
                        kernels::attention_workspace(*settings) + 1)};
 }
 
@@ -181,12 +186,22 @@ std::vector<Emission> lstm_backward(const Graph&, const Node& node) {
 }
 
 constexpr std::array<Rule, 6> kRules = {{
-    {"aten::embedding", "rows of a table by number", &embedding},
-    {"aten::embedding_dense_backward", "its gradient", &embedding_backward},
-    {"levin::attention", "scaled dot product attention, causal or not, without a mask", &attention},
-    {"levin::attention_backward", "its gradients", &attention_backward},
-    {"levin::lstm", "one direction of one layer of an LSTM over a whole sequence", &lstm},
-    {"levin::lstm_backward", "its gradients", &lstm_backward},
+    {"aten::embedding", "rows of a table by number", &embedding,
+     "a [rows, columns] table and int64 ids"},
+    {"aten::embedding_dense_backward", "its gradient", &embedding_backward,
+     "as forward; padding_idx, scale_grad_by_freq"},
+    {"levin::attention", "scaled dot product attention, causal or not", &attention,
+     "[batch, heads, time, depth] of any strides whose rows lie together; a float mask of any broadcast but along the keys; no dropout (`bmm`, `_softmax` and so on then)",
+     "`_scaled_dot_product_flash_attention_for_cpu`"},
+    {"levin::attention_backward", "its gradients", &attention_backward,
+     "as forward",
+     "`_scaled_dot_product_flash_attention_for_cpu_backward`"},
+    {"levin::lstm", "one direction of one layer of an LSTM over a whole sequence", &lstm,
+     "one layer, forward in time, with biases, without projection",
+     "`mkldnn_rnn_layer`"},
+    {"levin::lstm_backward", "its gradients", &lstm_backward,
+     "as forward",
+     "`mkldnn_rnn_layer_backward`"},
 }};
 
 }  // namespace

@@ -48,8 +48,12 @@ std::vector<Emission> backward(const Graph&, const Node& node) {
 }
 
 constexpr std::array<Rule, 2> kRules = {{
-    {"levin::mlp", "network of one hidden layer and one output", &forward},
-    {"levin::mlp_backward", "its gradients", &backward},
+    {"levin::mlp", "network of one hidden layer and one output", &forward,
+     "few inputs, one hidden layer with relu, one output",
+     "two `levin::gemm`, the first with relu"},
+    {"levin::mlp_backward", "its gradients", &backward,
+     "as forward",
+     "the products and sums of its gradient"},
 }};
 
 }  // namespace

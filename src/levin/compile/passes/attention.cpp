@@ -3,6 +3,7 @@
 #include <levin/compile/passes/passes.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -15,8 +16,8 @@ constexpr std::string_view kBackward = "aten::_scaled_dot_product_flash_attentio
 
 // `settings` is the place of dropout, causal, mask and scale among the arguments.
 std::optional<Node> native(const Graph& graph, const Node& node, std::size_t settings) {
+  if (node.constant(settings).toDouble() != 0) return std::nullopt;
   const bool masked = node.arguments[settings + 2].kind == Argument::Kind::value && node.in(settings + 2) != kNone;
-  if (masked || node.constant(settings).toDouble() != 0) return std::nullopt;
   auto payload = std::make_shared<AttentionPayload>();
   payload->causal = node.constant(settings + 1).toBool();
   const c10::IValue& scale = node.constant(settings + 3);
@@ -25,6 +26,7 @@ std::optional<Node> native(const Graph& graph, const Node& node, std::size_t set
   Node attention;
   attention.op = settings == 3 ? "levin::attention" : "levin::attention_backward";
   attention.arguments.assign(node.arguments.begin(), node.arguments.begin() + static_cast<std::ptrdiff_t>(settings));
+  attention.arguments.push_back(masked ? node.arguments[settings + 2] : Argument::of(c10::IValue()));
   attention.results = node.results;
   attention.payload = std::move(payload);
   if (!attention_of(graph, attention)) return std::nullopt;
@@ -45,6 +47,24 @@ std::optional<kernels::HeadStrides> head_strides(const Value& value) {
   return kernels::HeadStrides{.batch = value.strides[0], .head = value.strides[1], .time = time};
 }
 
+namespace {
+
+// How a mask [queries, keys] or [batch, heads, queries, keys] lies, whose sizes may be 1 but for the last.
+std::optional<kernels::HeadStrides> mask_strides(const Value& mask, const Value& q, std::int64_t keys) {
+  const std::size_t dims = mask.sizes.size();
+  if (mask.dtype != at::kFloat || (dims != 2 && dims != 4)) return std::nullopt;
+  if (mask.sizes[dims - 1] != keys || (keys > 1 && mask.strides[dims - 1] != 1)) return std::nullopt;
+  std::array<std::int64_t, 3> strides = {};  // of batch, head, query
+  for (std::size_t d = 0; d + 1 < dims; ++d) {
+    const std::size_t of = d + 4 - dims;
+    if (mask.sizes[d] != 1 && mask.sizes[d] != q.sizes[of]) return std::nullopt;
+    strides[of] = mask.sizes[d] == 1 ? 0 : mask.strides[d];
+  }
+  return kernels::HeadStrides{.batch = strides[0], .head = strides[1], .time = strides[2]};
+}
+
+}  // namespace
+
 std::optional<kernels::Attention> attention_of(const Graph& graph, const Node& node) {
   const std::size_t first = node.op == "levin::attention" ? 0 : 1;
   const auto& payload = static_cast<const AttentionPayload&>(*node.payload);
@@ -60,9 +80,15 @@ std::optional<kernels::Attention> attention_of(const Graph& graph, const Node& n
       if (value == kNone || !head_strides(graph.at(value))) return std::nullopt;
     }
   }
+  kernels::HeadStrides mask;
+  if (const Argument& given = node.arguments[first == 0 ? 3 : 6]; given.kind == Argument::Kind::value) {
+    const auto strides = mask_strides(graph.at(given.values[0]), q, k.sizes[2]);
+    if (!strides) return std::nullopt;
+    mask = *strides;
+  }
   return kernels::Attention{.batch = q.sizes[0], .heads = q.sizes[1], .queries = q.sizes[2], .keys = k.sizes[2],
                             .depth = q.sizes[3], .value_depth = v.sizes[3], .scale = payload.scale,
-                            .causal = payload.causal, .q = *sq, .k = *sk, .v = *sv, .o = *so, .mask = {}};
+                            .causal = payload.causal, .q = *sq, .k = *sk, .v = *sv, .o = *so, .mask = mask};
 }
 
 void recognise_attention(Graph& graph) {

@@ -10,9 +10,9 @@
 namespace levin::compile {
 
 /**
- * Of levin::attention, with arguments q, k, v [batch, heads, time, depth] and results o, log sum of exponentials
- * [batch, heads, time] or none; and of levin::attention_backward, with arguments do, q, k, v, o, log sum and results
- * dq, dk, dv.
+ * Of levin::attention, with arguments q, k, v [batch, heads, time, depth], mask or None and results o, log sum of
+ * exponentials [batch, heads, time] or none; and of levin::attention_backward, with arguments do, q, k, v, o, log sum,
+ * mask or None and results dq, dk, dv.
  */
 struct AttentionPayload : Payload {
   float scale = 1;
