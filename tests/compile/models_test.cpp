@@ -851,6 +851,92 @@ Cases models() {
   return all;
 }
 
+struct RmsNorm : nn::Module {
+  explicit RmsNorm(std::vector<std::int64_t> shape) : shape(std::move(shape)) {
+    weight = register_parameter("weight", torch::rand(this->shape) + 0.5);
+  }
+  Tensor forward(const Tensor& x) { return torch::rms_norm(x, shape, weight, 1e-5); }
+  std::vector<std::int64_t> shape;
+  Tensor weight;
+};
+
+/** What used to be left to ATen, and the note that says it no longer is. */
+std::vector<std::pair<Case, std::string>> native_cases() {
+  const auto image = [](Tensor (*f)(const Tensor&)) {
+    return [f](const Tensor& x, const levin::Batch&) { return f(x); };
+  };
+  const std::string none_left = " 0 of them calls of ATen";
+  return {
+      {layer("RMS norm", {6}, [] { return nn::ModuleHolder<RmsNorm>(std::vector<std::int64_t>{6}); }), "own RMS norm 1 times"},
+      {layer("RMS norm of two dimensions", {5, 2, 3}, [] { return nn::ModuleHolder<RmsNorm>(std::vector<std::int64_t>{2, 3}); }),
+       "own RMS norm 1 times"},
+      {function("RMS norm without a weight", {4, 6},
+                [](const Tensor& x, const levin::Batch&) { return torch::rms_norm(x, {6}, {}, 1e-6); }),
+       "own RMS norm 1 times"},
+      {function("RMS norm beside a residual", {4, 6},
+                [](const Tensor& x, const levin::Batch&) { return x + torch::rms_norm(x, {6}, {}, 0.01).tanh(); }),
+       "own RMS norm 1 times"},
+      {function("relu and max pooling", {2, 6, 7}, image([](const Tensor& x) { return torch::max_pool2d((x * 1.5).relu(), 2); })),
+       "relu into the max pooling"},
+      {function("relu and overlapping max pooling", {2, 6, 7},
+                image([](const Tensor& x) { return torch::max_pool2d((x - 0.5).relu_(), 3, 2, 1); })),
+       "relu into the max pooling"},
+      {function("attention with a mask", {2, 6, 4},
+                [](const Tensor& x, const levin::Batch& batch) {
+                  return torch::scaled_dot_product_attention(x, x.tanh(), x.exp(), batch[1]);
+                },
+                [](std::int64_t rows) { return std::vector<Tensor>{torch::randn({rows, 1, 6, 6})}; }),
+       "own attention 1 times"},
+      {layer("LSTM both ways", {6, 4}, [] { return nn::LSTM(nn::LSTMOptions(4, 5).batch_first(true).bidirectional(true)); }),
+       "own LSTM layers: 2"},
+      {layer("LSTM of two layers, both ways", {6, 4},
+             [] { return nn::LSTM(nn::LSTMOptions(4, 5).num_layers(2).bidirectional(true)); }),
+       "own LSTM layers: 4"},
+      {function("uneven adaptive average pooling", {2, 7, 5}, image([](const Tensor& x) { return torch::adaptive_avg_pool2d(x, {3, 4}); })),
+       none_left},
+      {function("uneven adaptive max pooling", {2, 7, 5},
+                image([](const Tensor& x) { return std::get<0>(torch::adaptive_max_pool2d(x, {3, 4})); })),
+       none_left},
+  };
+}
+
+TEST(CompiledNatively, AgreesWithEagerAndSaysSo) {
+  for (const auto& [c, note] : native_cases()) {
+    for (const Mode mode : {Mode::fused, Mode::exact, Mode::double_}) expect_agreement(c, mode);
+    torch::manual_seed(1);
+    const Subject subject = c.make();
+    levin::optim::SGD optimizer(trained(*subject.module), {.lr = 0.1});
+    auto step = levin::compile_step(*subject.module, optimizer, subject.loss);
+    auto tensors = c.batch(5);
+    step(levin::Batch{std::span<const Tensor>(tensors)});
+    EXPECT_NE(step.explain().find(note), std::string::npos) << c.name << '\n' << step.explain();
+    subject.module->eval();
+    step(levin::Batch{std::span<const Tensor>(tensors)});
+  }
+}
+
+// A result that somebody else reads stays as it is.
+TEST(CompiledNatively, LeavesAloneWhatIsReadElsewhere) {
+  const std::vector<Case> cases = {
+      function("relu read twice", {2, 6, 6},
+               [](const Tensor& x, const levin::Batch&) {
+                 const Tensor r = (x * 2).relu();
+                 return torch::max_pool2d(r, 2).sum() + r.square().mean();
+               }),
+      function("places that are looked at", {2, 6, 6},
+               [](const Tensor& x, const levin::Batch&) {
+                 const auto [y, places] = torch::max_pool2d_with_indices((x * 2).relu(), 2);
+                 return (y * places.to(y.scalar_type())).mean();
+               }),
+      function("normalised x that is looked at", {6}, [](const Tensor& x, const levin::Batch&) {
+        const Tensor scale = (x.pow(2).mean(-1, true) + 0.1).rsqrt(), y = x * scale;
+        return (y * 3).sum() + (y * scale).square().mean() + scale.tanh().sum();
+      })};
+  for (const Case& c : cases) {
+    for (const Mode mode : {Mode::fused, Mode::double_}) expect_agreement(c, mode);
+  }
+}
+
 class CompiledModels : public testing::TestWithParam<std::tuple<Case, Mode>> {};
 
 TEST_P(CompiledModels, AgreeWithEager) { expect_agreement(std::get<0>(GetParam()), std::get<1>(GetParam())); }

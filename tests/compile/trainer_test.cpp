@@ -308,7 +308,7 @@ Traces run_case(const BlockCase& test, bool blocks, const std::string& resume = 
   options.enable_progress_bar = options.enable_model_summary = false;
   options.logger = levin::CSVLogger({.save_dir = folder.string(), .version = "run"});
   options.enable_checkpointing = test.checkpoints.has_value();
-  options.compile = true;
+  if (!options.compile.on()) options.compile = true;
   if (!blocks) options.callbacks.push_back(Looks());
   std::optional<levin::ModelCheckpoint> saves;
   if (test.checkpoints) {
@@ -457,6 +457,7 @@ std::vector<BlockCase> block_cases() {
        .optimizers =
            [](InBlocks& net) { return levin::Optimizers(levin::optim::RMSprop(net.parameters(), {.lr = 0.01})); }},
       {.name = "dropped_out", .dropout = 0.3},
+      {.name = "dropped_out_fast", .options = {.compile = levin::CompileOptions{.fast_dropout = true}}, .dropout = 0.3},
       {.name = "metric_objects", .metric = true},
       {.name = "monitors_rates",
        .options = {.callbacks = {levin::LearningRateMonitor()}, .log_every_n_steps = 4},
@@ -492,9 +493,10 @@ TEST(CompiledBlocks, GiveTheBitsOfOneBatchAfterTheOther) {
   }
 }
 
-TEST(CompiledBlocks, GoOnFromACheckpointWithinAnEpoch) {
+void expect_resumed(levin::CompileOptions compile) {
   BlockCase test{
       .name = "resumed",
+      .options = {.compile = compile},
       .dropout = 0.2,
       .checkpoints = levin::ModelCheckpointOptions{.filename = "{step}", .save_top_k = -1, .every_n_train_steps = 9}};
   const Traces whole = run_case(test, true);
@@ -506,6 +508,13 @@ TEST(CompiledBlocks, GoOnFromACheckpointWithinAnEpoch) {
     const Traces rest = run_case(test, true, copy.string());
     expect_same_end(whole, rest);
     std::filesystem::remove(copy);
+  }
+}
+
+TEST(CompiledBlocks, GoOnFromACheckpointWithinAnEpoch) {
+  for (const bool fast : {false, true}) {
+    SCOPED_TRACE(fast ? "fast dropout" : "exact dropout");
+    expect_resumed({.fast_dropout = fast});
   }
 }
 

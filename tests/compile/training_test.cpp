@@ -109,6 +109,87 @@ std::vector<Setting> settings() {
   };
 }
 
+// --- fast dropout ---
+
+/** A parameter of ones, and dropout's mask over it as its gradient. */
+struct Masks {
+  explicit Masks(levin::CompileStepOptions options = {.compile = {.fast_dropout = true}}, std::int64_t elements = 40000)
+      : ones(torch::ones({elements}, torch::requires_grad())), optimizer({ones}, {.lr = 0}),
+        module(std::make_shared<nn::Module>("Ones")), step([&] {
+          module->register_parameter("ones", ones);
+          return levin::compile_step(
+              *module, optimizer, [this](const Batch& batch) { return (torch::dropout(ones, 0.3, true) * batch[0]).sum(); }, options);
+        }()) {}
+  Tensor next() {
+    step({torch::ones({})});
+    EXPECT_TRUE(step.compiled()) << step.explain();
+    return ones.grad().clone();
+  }
+  Tensor ones;
+  optim::SGD optimizer;
+  std::shared_ptr<nn::Module> module;
+  levin::CompiledStep step;
+};
+
+TEST(FastDropout, HasTheStatisticsOfDropout) {
+  torch::manual_seed(4);
+  Masks masks;
+  const double n = 40000, keep = 0.7, deviation = std::sqrt(keep * (1 - keep) / n);
+  Tensor before;
+  for (int i = 0; i < 5; ++i) {
+    const Tensor mask = masks.next();
+    const Tensor kept = mask.ne(0).to(torch::kDouble);
+    EXPECT_EQ(mask.masked_select(mask.ne(0)).sub(1 / 0.7).abs().max().item<double>() < 1e-6, true);
+    EXPECT_NEAR(kept.mean().item<double>(), keep, 5 * deviation);
+    // Neighbours, and the masks of two steps, know nothing of each other.
+    const auto together = [&](const Tensor& a, const Tensor& b) { return (a * b).mean().item<double>(); };
+    EXPECT_NEAR(together(kept.slice(0, 0, -1), kept.slice(0, 1)), keep * keep, 5 * 0.5 / std::sqrt(n));
+    if (before.defined()) EXPECT_NEAR(together(kept, before), keep * keep, 5 * 0.5 / std::sqrt(n));
+    before = kept;
+  }
+  EXPECT_NE(masks.step.explain().find("random masks from a generator of our own: 1"), std::string::npos) << masks.step.explain();
+}
+
+TEST(FastDropout, FollowsTheSeedAndItsOwnStream) {
+  torch::manual_seed(4);
+  Masks one, another;
+  const Tensor first = one.next(), second = another.next();
+  EXPECT_FALSE(torch::equal(first, second));
+  torch::manual_seed(4);
+  EXPECT_TRUE(torch::equal(one.next(), first));
+  EXPECT_TRUE(torch::equal(another.next(), second));
+  // The state of torch's generator is all there is to keep.
+  const Tensor state = random_state();
+  const Tensor third = one.next();
+  EXPECT_FALSE(torch::equal(first, third));
+  auto generator = at::detail::getDefaultCPUGenerator();
+  generator.set_state(state);
+  EXPECT_TRUE(torch::equal(one.next(), third));
+  // With a stream of its own a step leaves torch's generator alone.
+  Masks own({.seed = 5, .compile = {.fast_dropout = true}}), twin({.seed = 5, .compile = {.fast_dropout = true}});
+  const Tensor untouched = random_state();
+  EXPECT_TRUE(torch::equal(own.next(), twin.next()));
+  EXPECT_TRUE(torch::equal(own.next(), twin.next()));
+  EXPECT_TRUE(torch::equal(random_state(), untouched));
+}
+
+TEST(FastDropout, IsNotTheExactOne) {
+  torch::manual_seed(4);
+  Masks exact({.compile = {}});
+  const Tensor expected = torch::dropout(torch::ones({40000}), 0.3, true);
+  torch::manual_seed(4);
+  EXPECT_TRUE(torch::equal(exact.next(), expected));
+  torch::manual_seed(4);
+  Masks fast;
+  EXPECT_FALSE(torch::equal(fast.next(), expected));
+  try {
+    Masks both({.compile = {.fuse = false, .fast_dropout = true}});
+    FAIL() << "fuse = false asks for eager's bits";
+  } catch (const levin::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("fast_dropout"), std::string::npos) << error.what();
+  }
+}
+
 class CompiledOptimizers : public testing::TestWithParam<std::tuple<Setting, Clipping>> {};
 
 TEST_P(CompiledOptimizers, TrainAsEagerOnes) {
@@ -181,11 +262,11 @@ struct Training {
     Tensor random;
   };
 
-  Training(const Setting& setting, bool fuse)
+  Training(const Setting& setting, levin::CompileOptions compile)
       : optimizer(setting.make(net)),
         schedule(optimizer, {.T_max = 20}),
         step(levin::compile_step(net, optimizer, [this](const Batch& batch) { return loss_of(net, batch); },
-                                 {.clip_grad_norm = 0.5, .compile = {.fuse = fuse}})) {}
+                                 {.clip_grad_norm = 0.5, .compile = compile})) {}
 
   std::vector<Tensor> train(std::span<const Batch> all) {
     std::vector<Tensor> losses;
@@ -227,15 +308,15 @@ struct Training {
   levin::CompiledStep step;
 };
 
-class CompiledResume : public testing::TestWithParam<std::tuple<Setting, bool>> {};
+class CompiledResume : public testing::TestWithParam<std::tuple<Setting, levin::CompileOptions>> {};
 
 TEST_P(CompiledResume, GivesTheBitsOfARunThatWasNotStopped) {
-  const auto& [chosen, fuse] = GetParam();
+  const auto& [chosen, compile] = GetParam();
   const OneThread thread;
   const auto data = batches(14, 5);
   const std::span<const Batch> all(data);
   torch::manual_seed(2);
-  Training whole(chosen, fuse);
+  Training whole(chosen, compile);
   const auto expected = whole.train(all);
   ASSERT_TRUE(whole.step.compiled()) << whole.step.explain();
   const auto end = whole.save();
@@ -243,12 +324,12 @@ TEST_P(CompiledResume, GivesTheBitsOfARunThatWasNotStopped) {
   for (const std::size_t stop : {0U, 1U, 3U, 8U}) {
     SCOPED_TRACE("stopped after " + std::to_string(stop) + " steps");
     torch::manual_seed(2);
-    auto begun = std::make_unique<Training>(chosen, fuse);
+    auto begun = std::make_unique<Training>(chosen, compile);
     auto losses = begun->train(all.first(stop));
     const auto saved = begun->save();
     begun.reset();
     torch::manual_seed(77);
-    Training resumed(chosen, fuse);
+    Training resumed(chosen, compile);
     resumed.train(all.first(2));  // whatever it did before, it is what was loaded
     resumed.load(saved);
     for (const Tensor& loss : resumed.train(all.subspan(stop))) losses.push_back(loss);
@@ -267,10 +348,13 @@ TEST_P(CompiledResume, GivesTheBitsOfARunThatWasNotStopped) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CompiledResume, testing::Combine(testing::ValuesIn(settings()), testing::Bool()),
+INSTANTIATE_TEST_SUITE_P(All, CompiledResume, testing::Combine(testing::ValuesIn(settings()),
+                                                               testing::Values(levin::CompileOptions{}, levin::CompileOptions{.fuse = false},
+                                                                               levin::CompileOptions{.fast_dropout = true})),
                          [](const auto& row) {
+                           const auto& options = std::get<1>(row.param);
                            return test_name(std::get<0>(row.param).name +
-                                            (std::get<1>(row.param) ? " fused" : " exact"));
+                                            (!options.fuse ? " exact" : options.fast_dropout ? " fast dropout" : " fused"));
                          });
 
 }  // namespace

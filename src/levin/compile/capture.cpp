@@ -227,7 +227,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
 
   auto shared = std::make_shared<SharedCode>();
   const Sources sources(graph, request.targets);
-  run_passes(graph, request.targets, options.fuse, debug::observer());
+  run_passes(graph, request.targets, options, debug::observer());
   Lowered lowered = lower(graph, {.native = options.fuse});
   for (const at::Tensor& external : lowered.externals) shared->externals.push_back(sources.of(external));
   shared->code = captured.code = lowered.code;

@@ -66,6 +66,7 @@ class Writer {
 std::optional<std::string> structure_of(const Graph& lifted, const GradientTargets& targets, const CompileOptions& options) {
   Writer out;
   out.add(options.fuse);
+  out.add(options.fast_dropout);
   out.add(options.tolerance);
   out.add(kernels::instruction_set());
   out.add(at::get_num_threads());

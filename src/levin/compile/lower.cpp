@@ -147,7 +147,7 @@ class Lowering {
 
   void add_native(const Node& node, const Emission& emission) {
     Code::Step step{.name = node.op, .run = emission.run, .spec = emission.spec, .first_operand = code_->places.size(),
-                    .operands = emission.operands.size(), .boxed = nullptr, .last_uses = {}};
+                    .operands = emission.operands.size(), .boxed = nullptr, .drawn = {}, .last_uses = {}};
     for (const ValueId operand : emission.operands) {
       code_->places.push_back(operand == kNone ? Place() : place(operand));
     }
@@ -155,6 +155,7 @@ class Lowering {
       code_->places.push_back(workspace_);
       ++step.operands;
     }
+    if (emission.draws) step.drawn = Code::Drawn{.value = graph_.at(node.out()), .captured = node.draw};
     code_->steps.push_back(std::move(step));
   }
 
@@ -163,7 +164,7 @@ class Lowering {
     boxed->op = node.handle;
     boxed->draw = node.draw;
     Code::Step step{.name = node.op, .run = nullptr, .spec = nullptr, .first_operand = code_->places.size(),
-                    .operands = 0, .boxed = nullptr, .last_uses = {}};
+                    .operands = 0, .boxed = nullptr, .drawn = {}, .last_uses = {}};
     const auto add_operand = [&](ValueId value) {
       if (value == kNone) return kNone;
       code_->places.push_back(place(value));

@@ -18,6 +18,7 @@ struct Emission {
   std::shared_ptr<const void> spec;
   std::vector<ValueId> operands;
   std::size_t workspace = 0;  ///< bytes
+  bool draws = false;         ///< random numbers, into its only operand; Instruction::state is its Program
 
   template <class Spec>
   static Emission of(Instruction::Run run, Spec spec, std::vector<ValueId> operands, std::size_t workspace = 0) {

@@ -20,7 +20,7 @@ those below are fast. Kernels compute in float32, on rows without gaps where not
 Views (`view`, `transpose`, `slice`, `expand`, ...) are no operators of a program: they cost nothing. `levin::` operators
 are made by a pass of what the column "of" says. `step.explain()` tells which calls of a step are left to ATen.
 
-`relu`'s derivative is `threshold_backward`; dropout is `bernoulli_` of ATen's generator and a product.
+`relu`'s derivative is `threshold_backward`; dropout is `bernoulli_` and products.
 )";
 
 // Name and overload of "aten::add.Tensor".

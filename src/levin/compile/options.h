@@ -1,6 +1,8 @@
 // How steps are compiled.
 #pragma once
 
+#include <levin/core/export.h>
+
 #include <cstdint>
 
 namespace levin {
@@ -13,6 +15,13 @@ struct CompileOptions {
    */
   bool fuse = true;
   /**
+   * Dropout's masks (every `bernoulli_` of a float32 tensor) come from a counter-based generator, Philox 4x32-10, which
+   * takes its key from torch's generator at each call: several times as fast as torch's own numbers, and others than
+   * those of an eager step. The same seed gives the same run, on any number of threads and resumed from a checkpoint.
+   * Needs `fuse`; on an accelerator, whose own generator is of this kind, it changes nothing.
+   */
+  bool fast_dropout = false;
+  /**
    * Each new program is compared with the eager step before it is trusted: the largest difference allowed, relative to
    * the largest element of each gradient and result. Where it is exceeded the step stays eager, with a warning.
    */
@@ -20,5 +29,8 @@ struct CompileOptions {
   /** A step of more shapes than this runs the further ones eagerly (each shape has a program of its own). */
   std::int64_t max_programs = 16;
 };
+
+/** Throws Error where options contradict each other or are out of range. */
+LEVIN_API void check(const CompileOptions& options);
 
 }  // namespace levin

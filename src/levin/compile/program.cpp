@@ -3,6 +3,7 @@
 #include <levin/compile/flush_denormals.h>
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 
 #include <cstdlib>
@@ -123,8 +124,9 @@ struct BoxedState {
 };
 
 void Code::forget_draws() {
-  for (const Step& step : steps) {
+  for (Step& step : steps) {
     if (step.boxed) step.boxed->draw.reset();
+    if (step.drawn) step.drawn->captured.reset();
   }
 }
 
@@ -162,6 +164,11 @@ Program::Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> exter
       instruction.run = &BoxedState::run;
       instruction.state = boxed_states_.back().get();
     }
+    if (step.drawn) {
+      instruction.run = &draw;
+      instruction.spec = &step;
+      instruction.state = this;
+    }
     instructions_.push_back(instruction);
     if (!step.last_uses.empty()) {
       instructions_.push_back({.run = &let_go, .spec = &step.last_uses, .at = nullptr, .state = this});
@@ -170,6 +177,23 @@ Program::Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> exter
 }
 
 Program::~Program() = default;
+
+void Program::draw(const Instruction& instruction) {
+  const auto& step = instruction.as<Code::Step>();
+  auto* const program = static_cast<Program*>(instruction.state);
+  step.run({.run = step.run, .spec = step.spec.get(), .at = instruction.at, .state = program});
+  const Code::Drawn& drawn = *step.drawn;
+  if (program->captured_draws_ && drawn.captured.defined()) {
+    BoxedState::view(instruction.at[0], drawn.value).copy_(drawn.captured);
+  }
+}
+
+std::uint64_t Program::draw_key() {
+  const at::Generator& generator = generator_.defined() ? generator_ : at::detail::getDefaultCPUGenerator();
+  auto* const random = at::check_generator<at::CPUGeneratorImpl>(generator);
+  const std::lock_guard lock(random->mutex_);
+  return random->random64();
+}
 
 // What boxed calls returned and nobody reads any more.
 void Program::let_go(const Instruction& instruction) {

@@ -30,7 +30,7 @@ struct Instruction {
   Run run = nullptr;
   const void* spec = nullptr;
   std::byte* const* at = nullptr;
-  void* state = nullptr;  ///< a boxed call's, of its program; the program where tensors are let go
+  void* state = nullptr;  ///< a boxed call's, of its program; the program where tensors are let go or numbers drawn
 
   template <class T>
   T* operand(std::size_t i) const {
@@ -60,12 +60,18 @@ struct BoxedCall {
 
 /** What all copies of a program share: nothing in it is of one step's memory. Immutable once it was checked. */
 struct Code {
+  /** What a native random operator fills. */
+  struct Drawn {
+    Value value;
+    at::Tensor captured;  ///< as BoxedCall::draw
+  };
   struct Step {
     std::string name;  ///< of the node, for dumps and profiles
     Instruction::Run run = nullptr;
     std::shared_ptr<const void> spec;
     std::size_t first_operand = 0, operands = 0;
     std::shared_ptr<BoxedCall> boxed;
+    std::optional<Drawn> drawn;
     std::vector<BufferId> last_uses;  ///< boxed buffers to let go afterwards
   };
   std::vector<Step> steps;
@@ -105,6 +111,9 @@ class Program {
   /** As run(), with the random numbers of the capture. */
   void run_with_captured_draws();
 
+  /** The key of a stream of random numbers, drawn from the program's generator. */
+  std::uint64_t draw_key();
+
   const Code& code() const { return *code_; }
   /** The address of a result after run(). */
   const std::byte* result(std::size_t index) const { return *result_addresses_[index]; }
@@ -117,6 +126,7 @@ class Program {
     std::vector<std::size_t> operands;
   };
   static void let_go(const Instruction& instruction);
+  static void draw(const Instruction& instruction);
   void move_input(std::size_t index, const void* data);
   std::int64_t place_offset(std::size_t operand) const;
   void run_all() {

@@ -2,6 +2,7 @@
 
 #include <levin/compile/debug.h>
 #include <levin/core/console.h>
+#include <levin/core/error.h>
 #include <levin/optim/optimizer_impl.h>
 
 #include <ATen/ATen.h>
@@ -12,8 +13,8 @@
 #include <cstring>
 #include <sstream>
 
-namespace levin::compile {
-
+namespace levin {
+namespace compile {
 namespace {
 
 bool has_hooks(const at::Tensor& tensor) {
@@ -28,6 +29,17 @@ CaptureRequest whole(CaptureRequest request, const Surroundings& around) {
 }
 
 }  // namespace
+}  // namespace compile
+
+void check(const CompileOptions& options) {
+  if (!options.fast_dropout || options.fuse) return;
+  throw Error({.what = "CompileOptions: fast_dropout and fuse = false contradict each other",
+               .value = "fuse = false asks for the bits of the eager step, fast_dropout for other random numbers",
+               .where = {},
+               .hint = "leave out one of the two"});
+}
+
+namespace compile {
 
 const std::vector<at::Tensor>& BoundGradients::bind(optim::Optimizer& optimizer) {
   optimizer.bind_gradients();
@@ -226,7 +238,9 @@ std::string StepProgram::explain() const {
 }
 
 StepPrograms::StepPrograms(std::string name, CompileOptions options)
-    : name_(std::move(name)), options_(options), checks_steps_(debug::checks_steps()) {}
+    : name_(std::move(name)), options_(options), checks_steps_(debug::checks_steps()) {
+  check(options_);
+}
 
 bool StepPrograms::same_step(const StepProgram& program, const CaptureRequest& request, const Batch& batch) {
   std::optional<std::string> difference;
@@ -328,4 +342,5 @@ std::string StepPrograms::explain() const {
   return out.str();
 }
 
-}  // namespace levin::compile
+}  // namespace compile
+}  // namespace levin

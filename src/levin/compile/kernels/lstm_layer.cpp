@@ -59,17 +59,20 @@ std::size_t LstmLayer::workspace() const {
 void LstmLayer::forward(const LstmLayerForwardArgs& a, void* workspace) const {
   const std::int64_t step = state();
   of_x_.run(a.x, a.w_ih, a.gates, a.b_ih, workspace);
-  for (std::int64_t t = 0; t < shape_.time; ++t) {
+  const std::int64_t before = shape_.reverse ? step : -step;
+  for (std::int64_t n = 0; n < shape_.time; ++n) {
+    const std::int64_t t = shape_.place(n);
     float* const gates = a.gates + t * 4 * step;
     float *const out = a.out + t * step, *const cell = a.cells + t * step;
-    of_h_.run(t == 0 ? a.h0 : out - step, a.w_hh, gates, a.b_hh, workspace);
+    of_h_.run(n == 0 ? a.h0 : out + before, a.w_hh, gates, a.b_hh, workspace);
     cell_forward_(cell_,
                   {.input_gates = gates, .hidden_gates = nullptr, .input_bias = nullptr, .hidden_bias = nullptr,
-                   .cell = t == 0 ? a.c0 : cell - step, .new_hidden = out, .new_cell = cell, .gates = gates},
+                   .cell = n == 0 ? a.c0 : cell + before, .new_hidden = out, .new_cell = cell, .gates = gates},
                   0, shape_.batch);
   }
-  if (a.hy != nullptr) copy(a.out + (shape_.time - 1) * step, a.hy, step);
-  if (a.cy != nullptr) copy(a.cells + (shape_.time - 1) * step, a.cy, step);
+  const std::int64_t last = shape_.place(shape_.time - 1) * step;
+  if (a.hy != nullptr) copy(a.out + last, a.hy, step);
+  if (a.cy != nullptr) copy(a.cells + last, a.cy, step);
 }
 
 void LstmLayer::backward(const LstmLayerBackwardArgs& a, void* workspace) const {
@@ -84,7 +87,8 @@ void LstmLayer::backward(const LstmLayerBackwardArgs& a, void* workspace) const 
   void* const products = memory;
 
   copy_or_zero(a.d_cy, d_cell, step);
-  for (std::int64_t t = shape_.time; t-- > 0;) {
+  for (std::int64_t n = shape_.time; n-- > 0;) {
+    const std::int64_t t = shape_.place(n);
     if (a.d_out == nullptr || a.d_out_row == shape_.width) {
       copy_or_zero(a.d_out != nullptr ? a.d_out + t * a.d_out_time : nullptr, d_hidden, step);
     } else {
@@ -92,22 +96,23 @@ void LstmLayer::backward(const LstmLayerBackwardArgs& a, void* workspace) const 
         copy(a.d_out + t * a.d_out_time + r * a.d_out_row, d_hidden + r * shape_.width, shape_.width);
       }
     }
-    if (t + 1 < shape_.time) {
-      d_h_.run(d_gates + (t + 1) * 4 * step, a.w_hh, d_hidden, nullptr, products);
+    if (n + 1 < shape_.time) {
+      d_h_.run(d_gates + shape_.place(n + 1) * 4 * step, a.w_hh, d_hidden, nullptr, products);
     } else if (a.d_hy != nullptr) {
       for (std::int64_t i = 0; i < step; ++i) d_hidden[i] += a.d_hy[i];
     }
     cell_backward_(cell_,
-                   {.d_hidden = d_hidden, .d_cell = d_cell, .cell = t == 0 ? a.c0 : a.cells + (t - 1) * step,
+                   {.d_hidden = d_hidden, .d_cell = d_cell, .cell = n == 0 ? a.c0 : a.cells + shape_.place(n - 1) * step,
                     .new_cell = a.cells + t * step, .gates = a.gates + t * 4 * step, .d_gates = d_gates + t * 4 * step,
                     .d_old_cell = d_cell},
                    0, shape_.batch);
   }
   if (a.d_x != nullptr) d_x_.run(d_gates, a.w_ih, a.d_x, nullptr, products);
   if (a.d_w_ih != nullptr) d_w_ih_.run(d_gates, a.x, a.d_w_ih, nullptr, products);
+  const float* const first = d_gates + shape_.place(0) * 4 * step;
   if (a.d_w_hh != nullptr) {
-    d_w_hh0_.run(d_gates, a.h0, a.d_w_hh, nullptr, products);
-    d_w_hh_.run(d_gates + 4 * step, a.out, a.d_w_hh, nullptr, products);
+    d_w_hh0_.run(first, a.h0, a.d_w_hh, nullptr, products);
+    d_w_hh_.run(shape_.reverse ? d_gates : d_gates + 4 * step, shape_.reverse ? a.out + step : a.out, a.d_w_hh, nullptr, products);
   }
   float* const biases = a.d_b_ih != nullptr ? a.d_b_ih : a.d_b_hh;
   if (biases != nullptr) {
@@ -116,7 +121,7 @@ void LstmLayer::backward(const LstmLayerBackwardArgs& a, void* workspace) const 
   }
   if (a.d_h0 != nullptr) {
     std::fill_n(a.d_h0, step, 0.F);
-    d_h_.run(d_gates, a.w_hh, a.d_h0, nullptr, products);
+    d_h_.run(first, a.w_hh, a.d_h0, nullptr, products);
   }
   if (a.d_c0 != nullptr) copy(d_cell, a.d_c0, step);
 }

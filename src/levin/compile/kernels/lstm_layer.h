@@ -14,6 +14,10 @@ namespace levin::compile::kernels {
 /** Of x[time, batch, inputs]; `width` hidden units. Gates lie in torch's order: input, forget, cell, output. */
 struct LstmShape {
   std::int64_t time = 0, batch = 0, inputs = 0, width = 0;
+  bool reverse = false;  ///< goes from the last step to the first; everything [time, ...] lies in the order of x
+
+  /** Where in time the n-th step lies. */
+  std::int64_t place(std::int64_t n) const { return reverse ? time - 1 - n : n; }
 };
 
 struct LstmLayerForwardArgs {

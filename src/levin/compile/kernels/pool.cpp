@@ -25,6 +25,18 @@ struct Span {
     last = std::min(first + (kernel - 1) * dilation + 1, size);
     if (first < 0) first += (-first + dilation - 1) / dilation * dilation;
   }
+  /** The share of one of `outs` results, rounded outwards. */
+  HWY_INLINE Span(Index out, Index outs, Index size)
+      : first(out * size / outs), last(((out + 1) * size + outs - 1) / outs) {}
+
+  static HWY_INLINE Span rows(const Pool& p, Index out) {
+    return p.adaptive_h > 0 ? Span(out, p.adaptive_h, p.height)
+                            : Span(out, p.stride_h, p.padding_h, p.kernel_h, p.dilation_h, p.height);
+  }
+  static HWY_INLINE Span columns(const Pool& p, Index out) {
+    return p.adaptive_w > 0 ? Span(out, p.adaptive_w, p.width)
+                            : Span(out, p.stride_w, p.padding_w, p.kernel_w, p.dilation_w, p.width);
+  }
 };
 
 void max_pool(const Pool& p, const float* x, float* y, Index* places, Index begin, Index end) {
@@ -32,9 +44,9 @@ void max_pool(const Pool& p, const float* x, float* y, Index* places, Index begi
   for (Index plane = begin; plane < end; plane++) {
     const float* from = x + plane * p.height * p.width;
     for (Index i = 0; i < oh; i++) {
-      const Span rows(i, p.stride_h, p.padding_h, p.kernel_h, p.dilation_h, p.height);
+      const Span rows = Span::rows(p, i);
       for (Index j = 0; j < ow; j++) {
-        const Span columns(j, p.stride_w, p.padding_w, p.kernel_w, p.dilation_w, p.width);
+        const Span columns = Span::columns(p, j);
         float largest = -std::numeric_limits<float>::infinity();
         Index place = rows.first * p.width + columns.first;
         for (Index r = rows.first; r < rows.last; r += p.dilation_h) {
@@ -118,7 +130,7 @@ void max_pool_2x2(const Pool& p, const float* x, float* y, Index* places, Index 
 }  // namespace
 
 MaxPoolForwardFn SelectMaxForward(const Pool& p) {
-  const bool pairs = p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.padding_h == 0 &&
+  const bool pairs = p.adaptive_h == 0 && p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.padding_h == 0 &&
                      p.padding_w == 0 && p.dilation_h == 1 && p.dilation_w == 1 && 2 * p.out_height() <= p.height &&
                      2 * p.out_width() <= p.width;
   return pairs ? max_pool_2x2 : max_pool;
@@ -143,6 +155,17 @@ namespace {
 template <class F>
 HWY_INLINE void each_window(const Pool& p, F f) {
   const Index oh = p.out_height(), ow = p.out_width();
+  if (p.adaptive_h > 0) {
+    for (Index i = 0; i < oh; i++) {
+      const Span rows = Span::rows(p, i);
+      for (Index j = 0; j < ow; j++) {
+        const Span columns = Span::columns(p, j);
+        const Index elements = (rows.last - rows.first) * (columns.last - columns.first);
+        f(i * ow + j, rows.first, rows.last, columns.first, columns.last, 1 / static_cast<float>(elements));
+      }
+    }
+    return;
+  }
   for (Index i = 0; i < oh; i++) {
     const Index r0 = i * p.stride_h - p.padding_h, r1 = std::min(r0 + p.kernel_h, p.height + p.padding_h);
     for (Index j = 0; j < ow; j++) {
@@ -200,6 +223,10 @@ namespace {
 
 void require_sense(const Pool& p) {
   constexpr const char* where = "pooling";
+  if ((p.adaptive_h > 0) != (p.adaptive_w > 0)) {
+    refuse("adaptive pooling is of both sizes or of none",
+           std::to_string(p.adaptive_h) + "x" + std::to_string(p.adaptive_w), where);
+  }
   require_size(p.kernel_h, 1, "kernel_h", where);
   require_size(p.kernel_w, 1, "kernel_w", where);
   require_size(p.stride_h, 1, "stride_h", where);

@@ -16,9 +16,15 @@ struct Pool {
   bool count_include_pad = true;      ///< of average pooling
   std::int64_t divisor_override = 0;  ///< of average pooling; 0: none
   bool relu = false;                  ///< max pooling of relu(x), whose result nobody else needs
+  /** Adaptive pooling: the result's size, for which windows of uneven sizes may overlap; 0: by kernel and stride. */
+  std::int64_t adaptive_h = 0, adaptive_w = 0;
 
-  std::int64_t out_height() const { return out_size(height, kernel_h, stride_h, padding_h, dilation_h); }
-  std::int64_t out_width() const { return out_size(width, kernel_w, stride_w, padding_w, dilation_w); }
+  std::int64_t out_height() const {
+    return adaptive_h > 0 ? adaptive_h : out_size(height, kernel_h, stride_h, padding_h, dilation_h);
+  }
+  std::int64_t out_width() const {
+    return adaptive_w > 0 ? adaptive_w : out_size(width, kernel_w, stride_w, padding_w, dilation_w);
+  }
 
  private:
   std::int64_t out_size(std::int64_t in, std::int64_t kernel, std::int64_t stride, std::int64_t padding,

@@ -5,7 +5,7 @@ namespace levin::compile::lowering {
 std::vector<Family> families() {
   return {{"Matrix products", matmul()}, {"Element-wise groups", pointwise()}, {"Convolution and pooling", images()},
           {"Normalisation", norms()},    {"Sequences", sequences()},           {"Losses and softmax", losses()},
-          {"Reductions", reductions()},  {"Copies", copies()},                 {"Small networks", small_mlp()}};
+          {"Reductions", reductions()},  {"Copies", copies()},                 {"Small networks", small_mlp()}, {"Random numbers", random()}};
 }
 
 bool is_plain(const Graph& graph, ValueId value) {

@@ -14,6 +14,7 @@ std::span<const Rule> losses();
 std::span<const Rule> matmul();
 std::span<const Rule> norms();
 std::span<const Rule> pointwise();
+std::span<const Rule> random();
 std::span<const Rule> reductions();
 std::span<const Rule> sequences();
 std::span<const Rule> small_mlp();

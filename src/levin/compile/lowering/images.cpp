@@ -133,12 +133,17 @@ void run_max_pool(const Instruction& instruction) {
             instruction.operand<std::int64_t>(2), 0, spec.settings.planes);
 }
 
-std::vector<Emission> max_pool(const Graph& graph, const Node& node) {
-  const auto pool = pool_of(graph, node, node.in(0), 1);
-  if (!pool || !is_plain(graph, node.out(0)) || (node.out(1) != kNone && !graph.at(node.out(1)).contiguous())) return {};
+std::vector<Emission> emit_max_pool(const Graph& graph, const Node& node, const std::optional<kernels::Pool>& pool) {
+  if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out(0)) || (node.out(1) != kNone && !graph.at(node.out(1)).contiguous())) return {};
   return {Emission::of(&run_max_pool,
                        PoolSpec<kernels::MaxPoolForwardFn>{*pool, kernels::select_max_pool_forward(*pool)},
                        {node.in(0), node.out(0), node.out(1)})};
+}
+
+std::vector<Emission> max_pool(const Graph& graph, const Node& node) {
+  auto pool = pool_of(graph, node, node.in(0), 1);
+  if (pool) pool->relu = node.op == "levin::relu_max_pool";
+  return emit_max_pool(graph, node, pool);
 }
 
 // Operands: dy, places, dx.
@@ -148,13 +153,16 @@ void run_max_pool_backward(const Instruction& instruction) {
             instruction.operand<float>(2), 0, spec.settings.planes);
 }
 
-std::vector<Emission> max_pool_backward(const Graph& graph, const Node& node) {
-  const auto pool = pool_of(graph, node, node.in(1), 2);
-  const ValueId places = node.in(7);
+std::vector<Emission> emit_max_pool_backward(const Graph& graph, const Node& node, const std::optional<kernels::Pool>& pool,
+                                             ValueId places) {
   if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out()) || !graph.at(places).contiguous()) return {};
   return {Emission::of(&run_max_pool_backward,
                        PoolSpec<kernels::MaxPoolBackwardFn>{*pool, kernels::select_max_pool_backward(*pool)},
                        {node.in(0), places, node.out()})};
+}
+
+std::vector<Emission> max_pool_backward(const Graph& graph, const Node& node) {
+  return emit_max_pool_backward(graph, node, pool_of(graph, node, node.in(1), 2), node.in(7));
 }
 
 // --- average pooling ---
@@ -191,14 +199,17 @@ std::optional<kernels::Pool> avg_pool_of(const Graph& graph, const Node& node, V
                        .divisor_override = divisor.isNone() ? 0 : divisor.toInt()};
 }
 
-// Windows side by side, where the sizes divide.
 std::optional<kernels::Pool> adaptive_pool_of(const Value& x, const Value& y) {
   if (x.dtype != at::kFloat || x.dim() < 3 || x.numel() == 0 || y.dim() != x.dim() || y.numel() == 0) return std::nullopt;
   const std::size_t h = x.sizes.size() - 2;
-  if (x.sizes[h] % y.sizes[h] != 0 || x.sizes[h + 1] % y.sizes[h + 1] != 0) return std::nullopt;
-  const std::int64_t height = x.sizes[h] / y.sizes[h], width = x.sizes[h + 1] / y.sizes[h + 1];
-  return kernels::Pool{.planes = x.numel() / (x.sizes[h] * x.sizes[h + 1]), .height = x.sizes[h], .width = x.sizes[h + 1],
-                       .kernel_h = height, .kernel_w = width, .stride_h = height, .stride_w = width};
+  kernels::Pool pool{.planes = x.numel() / (x.sizes[h] * x.sizes[h + 1]), .height = x.sizes[h], .width = x.sizes[h + 1]};
+  if (x.sizes[h] % y.sizes[h] != 0 || x.sizes[h + 1] % y.sizes[h + 1] != 0) {
+    pool.adaptive_h = y.sizes[h], pool.adaptive_w = y.sizes[h + 1];
+  } else {  // windows side by side
+    pool.kernel_h = pool.stride_h = x.sizes[h] / y.sizes[h];
+    pool.kernel_w = pool.stride_w = x.sizes[h + 1] / y.sizes[h + 1];
+  }
+  return pool;
 }
 
 std::vector<Emission> avg_pool(const Graph& graph, const Node& node) {
@@ -214,7 +225,14 @@ std::vector<Emission> adaptive_avg_pool_backward(const Graph& graph, const Node&
   return emit_avg_pool(graph, node, adaptive_pool_of(graph.at(node.out()), graph.at(node.in(0))), false);
 }
 
-constexpr std::array<Rule, 8> kRules = {{
+std::vector<Emission> adaptive_max_pool(const Graph& graph, const Node& node) {
+  return emit_max_pool(graph, node, adaptive_pool_of(graph.at(node.in(0)), graph.at(node.out(0))));
+}
+std::vector<Emission> adaptive_max_pool_backward(const Graph& graph, const Node& node) {
+  return emit_max_pool_backward(graph, node, adaptive_pool_of(graph.at(node.out()), graph.at(node.in(0))), node.in(2));
+}
+
+constexpr std::array<Rule, 12> kRules = {{
     {"aten::convolution", "direct convolution of few channels", &convolution,
      "2-D, stride 1, no dilation, one group, not transposed; at most 8 input and 32 output channels; kernels up to 7 x 7, padding below the kernel's size"},
     {"aten::convolution_backward", "its gradients", &convolution_backward,
@@ -227,10 +245,18 @@ constexpr std::array<Rule, 8> kRules = {{
      "any window, stride, padding, ceil_mode, count_include_pad, divisor_override"},
     {"aten::avg_pool2d_backward", "its gradient", &avg_pool_backward,
      "as forward"},
-    {"aten::_adaptive_avg_pool2d", "average pooling into sizes that divide", &adaptive_avg_pool,
-     "output sizes that divide the input's"},
+    {"aten::_adaptive_avg_pool2d", "average pooling into a given size", &adaptive_avg_pool,
+     "even and uneven windows"},
     {"aten::_adaptive_avg_pool2d_backward", "its gradient", &adaptive_avg_pool_backward,
      "as forward"},
+    {"aten::adaptive_max_pool2d", "max pooling into a given size", &adaptive_max_pool,
+     "even and uneven windows"},
+    {"aten::adaptive_max_pool2d_backward", "its gradient", &adaptive_max_pool_backward,
+     "as forward"},
+    {"levin::relu_max_pool", "max pooling of relu", &max_pool,
+     "as max pooling; where nobody else reads relu's result", "`relu`, `max_pool2d_with_indices`"},
+    {"levin::relu_max_pool_backward", "its gradient", &max_pool_backward,
+     "as forward", "`max_pool2d_with_indices_backward`, `threshold_backward`"},
 }};
 
 }  // namespace

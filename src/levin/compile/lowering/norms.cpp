@@ -1,5 +1,6 @@
 #include <levin/compile/kernels/norm.h>
 #include <levin/compile/lowering/families.h>
+#include <levin/compile/passes/rms_norm.h>
 
 #include <array>
 #include <initializer_list>
@@ -178,6 +179,28 @@ std::vector<Emission> layer_norm_backward(const Graph& graph, const Node& node) 
                        {dy, x, weight, mean, rstd, dx, dweight, dbias})};
 }
 
+// --- RMS norm ---
+
+const LayerNorm& rms_norm_of(const Node& node) { return static_cast<const RmsNormPayload&>(*node.payload).settings; }
+
+std::vector<Emission> rms_norm(const Graph&, const Node& node) {
+  const LayerNorm& settings = rms_norm_of(node);
+  return {Emission::of(&run_layer_norm, LayerForward{settings, kernels::select_layer_norm_forward(settings)},
+                       {node.in(0), optional(node, 1), kNone, node.out(0), kNone, node.out(1)})};
+}
+
+std::vector<Emission> rms_norm_backward(const Graph&, const Node& node) {
+  const LayerNorm& settings = rms_norm_of(node);
+  return {Emission::of(&run_layer_norm_backward, LayerBackward{settings, kernels::select_layer_norm_backward(settings)},
+                       {node.in(0), node.in(1), optional(node, 2), kNone, node.in(3), node.out(), kNone, kNone})};
+}
+
+std::vector<Emission> rms_norm_weight(const Graph&, const Node& node) {
+  const LayerNorm& settings = rms_norm_of(node);
+  return {Emission::of(&run_layer_norm_backward, LayerBackward{settings, kernels::select_layer_norm_backward(settings)},
+                       {node.in(0), node.in(1), kNone, kNone, node.in(2), kNone, node.out(), kNone})};
+}
+
 // --- group norm ---
 
 using kernels::GroupNorm;
@@ -234,7 +257,7 @@ std::vector<Emission> group_norm_backward(const Graph& graph, const Node& node) 
                        {dy, x, weight, mean, rstd, dx, dweight, dbias})};
 }
 
-constexpr std::array<Rule, 9> kRules = {{
+constexpr std::array<Rule, 12> kRules = {{
     {"aten::native_batch_norm", "batch norm with running statistics", &batch_norm,
      "two or more dimensions; rows, or channels last throughout"},
     {"aten::native_batch_norm_backward", "its gradients", &batch_norm_backward,
@@ -252,6 +275,12 @@ constexpr std::array<Rule, 9> kRules = {{
      "any number of last dimensions"},
     {"aten::native_layer_norm_backward", "its gradients", &layer_norm_backward,
      "as forward"},
+    {"levin::rms_norm", "RMS norm", &rms_norm,
+     "any number of last dimensions", "`pow` by 2, `mean.dim`, `add.Scalar`, `rsqrt`, `mul.Tensor` (the weight's, too)"},
+    {"levin::rms_norm_backward", "its gradient by x", &rms_norm_backward,
+     "as forward", "the eleven operators that autograd makes of it"},
+    {"levin::rms_norm_weight", "its gradient by the weight", &rms_norm_weight,
+     "as forward", "`mul.Tensor`, `sum.dim_IntList`"},
     {"aten::native_group_norm", "group norm", &group_norm,
      ""},
     {"aten::native_group_norm_backward", "its gradients", &group_norm_backward,

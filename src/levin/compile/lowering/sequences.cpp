@@ -197,7 +197,7 @@ constexpr std::array<Rule, 6> kRules = {{
      "as forward",
      "`_scaled_dot_product_flash_attention_for_cpu_backward`"},
     {"levin::lstm", "one direction of one layer of an LSTM over a whole sequence", &lstm,
-     "one layer, forward in time, with biases, without projection",
+     "each layer and direction by itself, with biases, without projection",
      "`mkldnn_rnn_layer`"},
     {"levin::lstm_backward", "its gradients", &lstm_backward,
      "as forward",

@@ -19,14 +19,14 @@ bool plain(const Graph& graph, ValueId value, const Sizes& sizes) {
 }
 
 // The shape of a layer, by the places of some settings among the arguments; width, layers and biases follow the mode.
-std::optional<kernels::LstmShape> shape_of(const Graph& graph, const Node& node, std::size_t mode, std::size_t reverse,
-                                           std::size_t bidirectional) {
+// Each direction of a bidirectional layer is a call of its own.
+std::optional<kernels::LstmShape> shape_of(const Graph& graph, const Node& node, std::size_t mode, std::size_t reverse) {
   const Value& x = graph.at(node.in(0));
-  if (x.dim() != 3 || x.numel() == 0 || node.constant(mode).toInt() != kLstm || node.constant(reverse).toBool() ||
-      !node.constant(mode + 3).toBool() || node.constant(bidirectional).toBool()) {
+  if (x.dim() != 3 || x.numel() == 0 || node.constant(mode).toInt() != kLstm || !node.constant(mode + 3).toBool()) {
     return std::nullopt;
   }
-  const kernels::LstmShape s{.time = x.sizes[0], .batch = x.sizes[1], .inputs = x.sizes[2], .width = node.constant(mode + 1).toInt()};
+  const kernels::LstmShape s{.time = x.sizes[0], .batch = x.sizes[1], .inputs = x.sizes[2], .width = node.constant(mode + 1).toInt(),
+                               .reverse = node.constant(reverse).toBool()};
   const bool fits = plain(graph, node.in(0), x.sizes) && plain(graph, node.in(1), {4 * s.width, s.inputs}) &&
                     plain(graph, node.in(2), {4 * s.width, s.width}) && plain(graph, node.in(3), {4 * s.width}) &&
                     plain(graph, node.in(4), {4 * s.width});
@@ -61,7 +61,7 @@ Argument optional(const Node& node, std::size_t argument) {
 
 std::string LstmPayload::to_string() const {
   return "{" + std::to_string(shape.time) + " steps, " + std::to_string(shape.batch) + " rows, " +
-         std::to_string(shape.inputs) + "-" + std::to_string(shape.width) + "}";
+         std::to_string(shape.inputs) + "-" + std::to_string(shape.width) + (shape.reverse ? ", reversed}" : "}");
 }
 
 void recognise_lstm(Graph& graph) {
@@ -70,7 +70,7 @@ void recognise_lstm(Graph& graph) {
     if (!graph.nodes[n].is("aten::mkldnn_rnn_layer")) continue;
     const Uses uses(graph);
     const Node node = graph.nodes[n];
-    const auto shape = shape_of(graph, node, 9, 7, 13);
+    const auto shape = shape_of(graph, node, 9, 7);
     if (!shape || !graph.nodes[n].constant(8).toIntVector().empty()) continue;  // packed sequences
     const kernels::LstmShape& s = *shape;
     const Sizes state = {s.batch, s.width}, sequence = {s.time, s.batch, s.width};
@@ -87,7 +87,7 @@ void recognise_lstm(Graph& graph) {
       if (fits) {
         backward = readers[0];
         const Node& other = graph.nodes[static_cast<std::size_t>(backward)];
-        fits = other.is("aten::mkldnn_rnn_layer_backward") && shape_of(graph, other, 14, 13, 19).has_value() &&
+        fits = other.is("aten::mkldnn_rnn_layer_backward") && shape_of(graph, other, 14, 13).has_value() &&
                other.in(0) == node.in(0) && other.in(7) == node.out(0) && is_state(graph, other.in(5), s) && is_state(graph, other.in(6), s);
         const auto given = [&](std::size_t a, bool whole) {
           const Argument argument = optional(other, a);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <levin/compile/graph.h>
+#include <levin/compile/options.h>
 
 #include <ATen/core/Tensor.h>
 
@@ -20,8 +21,8 @@ struct GradientTargets {
 /** Called after each pass with its name, for dumps. */
 using PassObserver = std::function<void(std::string_view pass, const Graph&)>;
 
-/** All passes; `optimize` of false leaves out what would change eager's bits. */
-void run_passes(Graph& graph, const GradientTargets& targets, bool optimize, const PassObserver& observe);
+/** All passes; options.fuse of false leaves out what would change eager's bits. */
+void run_passes(Graph& graph, const GradientTargets& targets, const CompileOptions& options, const PassObserver& observe);
 
 /** Computes once what depends on no tensor of the step: masks, positions, constants. */
 void fold_constants(Graph& graph);
@@ -29,12 +30,18 @@ void fold_constants(Graph& graph);
 void drop_dead(Graph& graph);
 /** Drops copies of temporaries that nobody changes afterwards. */
 void elide_copies(Graph& graph);
+/** Makes levin::bernoulli of bernoulli_, with random numbers of our own. */
+void draw_natively(Graph& graph);
 /** Makes levin::gemm of matrix products (matmul.h). */
 void recognise_matmul(Graph& graph);
 /** Moves biases, relu and its derivative into the product before them. */
 void fuse_epilogues(Graph& graph);
 /** Makes one node of a batch norm and the relu behind it, and of their gradients. */
 void fuse_norms(Graph& graph);
+/** Makes one node of relu and the max pooling behind it, and of their gradients. */
+void fuse_pools(Graph& graph);
+/** Makes levin::rms_norm of the operators that RMS norm is on the CPU, and of its gradients (rms_norm.h). */
+void recognise_rms_norm(Graph& graph);
 /** Lays images out with channels last where ATen's convolutions read them. */
 void prefer_channels_last(Graph& graph);
 /** Makes one node of an LSTM's layer (lstm.h) and of attention (attention.h), each way. */
