@@ -3,7 +3,9 @@
 #include <levin/core/rng.h>
 #include <levin/optim/adam.h>
 #include <levin/optim/lr_scheduler.h>
+#include <levin/optim/optimizer_impl.h>
 #include <levin/optim/sgd.h>
+#include <levin/train/checkpoint_io/checkpoint_writer.h>
 #include <levin/train/checkpoint_io/optimizer_pickle.h>
 #include <levin/train/checkpoint_io/pickle.h>
 #include <levin/train/checkpoint_io/torch_file.h>
@@ -17,6 +19,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace levin {
@@ -322,6 +325,58 @@ std::string tensor_pickle(const std::string& offset, const std::string& sizes, c
   return std::string("\x80\x02") + "ctorch._utils\n_rebuild_tensor_v2\n((X\x07" + std::string(3, '\0') +
          "storagectorch\nFloatStorage\nX\x01" + std::string(3, '\0') + "0X\x03" + std::string(3, '\0') + "cpuK\x04tQ" +
          offset + sizes + strides + "\x89" + "ccollections\nOrderedDict\n)RtR.";
+}
+
+std::int64_t page_faults_of_this_thread() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_minflt;
+}
+
+TEST_F(TorchFile, APreparedWriterHasItsMemoryBeforeTheFirstSave) {
+  const auto large = torch::arange(std::int64_t{16} << 20, torch::kFloat);  // 64 MB: 32 huge pages, or 16,384
+  const PickleDict state{{"large", large}};
+  const auto faults_of_save = [&](CheckpointWriter& writer) {
+    writer.wait();
+    const auto before = page_faults_of_this_thread();
+    writer.save(state, {.paths = {path("async.pt")}});
+    const auto faults = page_faults_of_this_thread() - before;
+    writer.wait();
+    EXPECT_TRUE(torch::equal(load_torch_file(path("async.pt")).as_dict().at("large").as_tensor(), large));
+    return faults;
+  };
+  CheckpointWriter unprepared(/*async=*/true), prepared(true), grown(true);
+  prepared.prepare(large.nbytes());
+  EXPECT_GE(faults_of_save(unprepared), 32);
+  EXPECT_LT(faults_of_save(prepared), 32);
+  // A state larger than was thought: what is there is kept, the rest comes on top.
+  grown.prepare(large.nbytes() - (std::size_t{4} << 20));
+  EXPECT_LT(faults_of_save(grown), 1024 + 32);
+}
+
+TEST(OptimizerStateBytes, AreKnownBeforeTheFirstStep) {
+  const auto bytes = [](optim::Optimizer optimizer, const torch::Tensor& a, const torch::Tensor& b) {
+    const auto expected = optimizer.impl()->state_bytes();
+    (a.sum() + b.to(torch::kFloat).sum()).backward();
+    optimizer.step();
+    std::size_t held = 0;
+    for (const auto& parameter : optimizer.state_dict().state) {
+      for (const auto& [name, tensor] : parameter.second) held += name == "step" ? 0 : tensor.nbytes();
+    }
+    EXPECT_EQ(expected, held);
+    EXPECT_EQ(optimizer.impl()->state_bytes(), held);
+    return held;
+  };
+  const auto one = [&](auto&& optimizer) {
+    const auto a = torch::rand({5, 7}).requires_grad_(), b = torch::rand({11}, torch::kDouble).requires_grad_();
+    return bytes(optimizer(std::vector<torch::Tensor>{a, b}), a, b);
+  };
+  using List = std::vector<torch::Tensor>;
+  const std::size_t size = 35 * 4 + 11 * 8;
+  EXPECT_EQ(one([](const List& p) { return optim::SGD(p, {.lr = 0.1}); }), 0u);
+  EXPECT_EQ(one([](const List& p) { return optim::SGD(p, {.lr = 0.1, .momentum = 0.9}); }), size);
+  EXPECT_EQ(one([](const List& p) { return optim::Adam(p); }), 2 * size);
+  EXPECT_EQ(one([](const List& p) { return optim::Adam(p, {.amsgrad = true}); }), 3 * size);
 }
 
 TEST_F(TorchFileDamage, TensorsStayInTheirStorage) {

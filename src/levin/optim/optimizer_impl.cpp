@@ -292,6 +292,16 @@ void OptimizerImpl::allocate_states() {
   for (auto& chunk : chunks_) ensure_states(chunk, state_names(groups_[chunk.group]));
 }
 
+size_t OptimizerImpl::state_bytes() const {
+  size_t bytes = 0;
+  for (const auto& chunk : chunks_) {
+    size_t numel = 0;
+    for (const Slot& slot : chunk.slots) numel += static_cast<size_t>(slot.param.numel());
+    bytes += numel * chunk.options.dtype().itemsize() * state_names(groups_[chunk.group]).size();
+  }
+  return bytes;
+}
+
 void OptimizerImpl::zero_grad(bool set_to_none) {
   at::NoGradGuard no_grad;
   if (bound_) follow_moved_parameters();

@@ -111,6 +111,8 @@ class LEVIN_API OptimizerImpl {
   static bool has_gradient(const Chunk& chunk, size_t i);
   /** Makes the state buffers of every chunk (zeros), as the first step would. */
   void allocate_states();
+  /** The bytes of these buffers, made or not. */
+  size_t state_bytes() const;
 
  protected:
   /** `defaults` holds the settings of groups that name none. */

@@ -4,6 +4,7 @@
 #include <levin/core/console.h>
 #include <levin/core/error.h>
 #include <levin/core/yaml.h>
+#include <levin/optim/optimizer_impl.h>
 #include <levin/train/checkpoint_io/checkpoint_writer.h>
 #include <levin/train/trainer.h>
 
@@ -114,6 +115,16 @@ std::string timedelta_text(std::chrono::milliseconds interval) {
   return "datetime.timedelta(" + (out.empty() ? "0" : out) + ")";
 }
 
+// The bytes of a checkpoint's large parts; those of callbacks and loggers come on top.
+std::size_t state_bytes(const Trainer& trainer, const Module& module, bool weights_only) {
+  std::size_t bytes = 0;
+  for (const auto& tensor : module.parameters()) bytes += tensor.nbytes();
+  for (const auto& tensor : module.buffers()) bytes += tensor.nbytes();
+  if (weights_only) return bytes;
+  for (std::int64_t i = 0; i < trainer.num_optimizers(); ++i) bytes += trainer.optimizer(i).impl()->state_bytes();
+  return bytes;
+}
+
 }  // namespace
 
 ModelCheckpointImpl::ModelCheckpointImpl(ModelCheckpointOptions options) : options_(std::move(options)) {
@@ -150,7 +161,8 @@ void ModelCheckpointImpl::setup(Trainer& trainer, Module&, Stage stage) {
   deferred_ = validated_ = false;
 }
 
-void ModelCheckpointImpl::on_train_start(Trainer& trainer, Module&) {
+void ModelCheckpointImpl::on_train_start(Trainer& trainer, Module& module) {
+  writer_->prepare(state_bytes(trainer, module, options_.save_weights_only));
   last_time_checked_ = std::chrono::steady_clock::now();
   remove_leftovers(dirpath_);
   std::error_code error;

@@ -98,6 +98,13 @@ CheckpointWriter::~CheckpointWriter() {
   }
 }
 
+void CheckpointWriter::prepare(size_t bytes) {
+  if (!async_) return;
+  wait();
+  staging_.reserve(bytes);
+  worker_ = std::thread([this] { staging_.fault_in(); });
+}
+
 void CheckpointWriter::save(const PickleValue& state, SaveJob job) {
   wait();
   auto image = std::make_shared<TorchFileImage>(state);

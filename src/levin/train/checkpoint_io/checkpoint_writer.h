@@ -37,6 +37,11 @@ class LEVIN_API CheckpointWriter {
   ~CheckpointWriter();
 
   /**
+   * Asynchronous, gets memory for states of this size on a thread, so that the first `save` does not wait for the
+   * system to find it; a larger state is still right. Throws Error when there is no memory.
+   */
+  void prepare(size_t bytes);
+  /**
    * Saves `state`. Throws Error for a state that cannot be written. A failure of the disk is thrown by the next
    * `wait`, which is also the beginning of the next `save`.
    */
@@ -51,7 +56,7 @@ class LEVIN_API CheckpointWriter {
 
   bool async_;
   StagingBuffer staging_;
-  std::thread worker_;
+  std::thread worker_;  // gets memory, or writes a job
   std::exception_ptr error_;
 };
 

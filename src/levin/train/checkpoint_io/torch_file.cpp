@@ -15,6 +15,7 @@
 #include <fstream>
 #include <map>
 #include <sys/mman.h>
+#include <unistd.h>
 #include <unordered_map>
 #include <utility>
 
@@ -267,21 +268,29 @@ StagingBuffer::~StagingBuffer() {
 
 char* StagingBuffer::reserve(size_t bytes) {
   if (bytes <= size_) return data_;
-  if (data_) ::munmap(data_, size_);
-  data_ = nullptr;
   constexpr size_t huge_page = size_t{1} << 21;
-  size_ = (bytes + huge_page - 1) / huge_page * huge_page;
-  void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const size_t wanted = (bytes + huge_page - 1) / huge_page * huge_page;
+  // Growing keeps the pages that are there already.
+  void* memory = data_ ? ::mremap(data_, size_, wanted, MREMAP_MAYMOVE)
+                       : ::mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
-    const size_t wanted = std::exchange(size_, 0);
     throw Error({.what = "no memory for the copy of a checkpoint",
                  .value = std::to_string(wanted) + " bytes",
                  .where = {},
                  .hint = "save without .async_save"});
   }
-  ::madvise(memory, size_, MADV_HUGEPAGE);  // a wish: fewer page faults in the first copy
+  ::madvise(memory, wanted, MADV_HUGEPAGE);  // a wish: fewer page faults
   data_ = static_cast<char*>(memory);
+  size_ = wanted;
   return data_;
+}
+
+void StagingBuffer::fault_in() noexcept {
+#ifdef MADV_POPULATE_WRITE
+  if (::madvise(data_, size_, MADV_POPULATE_WRITE) == 0) return;
+#endif
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  for (size_t at = 0; at < size_; at += page) static_cast<volatile char*>(data_)[at] = 0;
 }
 
 TorchFileImage::TorchFileImage(const PickleValue& value) {

@@ -24,6 +24,8 @@ class LEVIN_API StagingBuffer {
 
   /** At least `bytes` of memory, aligned to a page; what was handed out before is void. */
   char* reserve(size_t bytes);
+  /** Has the system supply the pages of what is reserved now, instead of one by one at their first use. */
+  void fault_in() noexcept;
 
  private:
   char* data_ = nullptr;
