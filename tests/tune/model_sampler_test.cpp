@@ -7,7 +7,7 @@
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/samplers/random_forest.h>
 #include <levin/tune/samplers/tpe.h>
-#include <levin/tune/samplers/unit_space.h>
+#include <levin/tune/samplers/unit_cube.h>
 #include <levin/tune/space.h>
 #include <levin/tune/study.h>
 
@@ -54,21 +54,21 @@ double branches(Trial& trial) {
   return std::pow(std::log10(static_cast<double>(n)) - 1, 2) + 4 * std::pow(trial.suggest_float("w", 0, 1) - 0.2, 2);
 }
 
-TEST(UnitSpace, GoesThereAndBack) {
-  const UnitSpace space(
+TEST(UnitCube, GoesThereAndBack) {
+  const UnitCube cube(
       {{"x", loguniform(1e-4, 1)}, {"k", randint(2, 7)}, {"c", choice({"a", 1, true})}, {"one", uniform(2, 2)}});
-  ASSERT_EQ(space.size(), 3u);
+  ASSERT_EQ(cube.size(), 3u);
   Rng rng(0);
   for (int i = 0; i < 100; ++i) {
-    const auto point = space.random(rng);
+    const auto point = cube.random(rng);
     FrozenTrial trial;
-    trial.params = space.decode(point);
-    for (std::size_t j = 0; j < 3; ++j) trial.distributions.set(space.name(j), space.distribution(j));
-    const auto back = space.encode(trial);
+    trial.params = cube.to_params(point);
+    for (std::size_t j = 0; j < 3; ++j) trial.distributions.set(cube.name(j), cube[j].distribution());
+    const auto back = cube.to_unit(trial);
     ASSERT_TRUE(back.has_value());
     for (std::size_t j = 0; j < 3; ++j) EXPECT_NEAR((*back)[j], point[j], 1e-12);
   }
-  EXPECT_FALSE(space.encode(FrozenTrial()).has_value());
+  EXPECT_FALSE(cube.to_unit(FrozenTrial()).has_value());
 }
 
 TEST(RandomForestSampler, BeatsRandomSearch) {

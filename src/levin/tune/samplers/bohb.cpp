@@ -1,7 +1,7 @@
 #include <levin/tune/samplers/bohb.h>
 
 #include <levin/tune/samplers/truncated_normal.h>
-#include <levin/tune/samplers/unit_space.h>
+#include <levin/tune/samplers/unit_cube.h>
 
 #include <algorithm>
 #include <cmath>
@@ -34,7 +34,7 @@ std::vector<TrialPtr> usable_trials(StudyView& study) {
 }
 
 // The observations of the highest budget that has at least `needed`, infeasible and NaN ones behind all others.
-std::vector<Observation> highest_budget(const std::vector<TrialPtr>& trials, const UnitSpace& space,
+std::vector<Observation> highest_budget(const std::vector<TrialPtr>& trials, const UnitCube& cube,
                                         Direction direction, std::size_t needed) {
   std::map<double, std::vector<std::pair<double, const FrozenTrial*>>, std::greater<>> budgets;
   const auto note = [&](double budget, double value, const FrozenTrial& trial) {
@@ -51,7 +51,7 @@ std::vector<Observation> highest_budget(const std::vector<TrialPtr>& trials, con
     if (entries.size() < needed) continue;
     std::vector<Observation> out;
     for (const auto& [loss, trial] : entries) {
-      if (auto point = space.encode(*trial)) out.push_back({loss, std::move(*point)});
+      if (auto point = cube.to_unit(*trial)) out.push_back({loss, std::move(*point)});
     }
     if (out.size() >= needed) return out;
   }
@@ -61,17 +61,17 @@ std::vector<Observation> highest_budget(const std::vector<TrialPtr>& trials, con
 // A product kernel density on the unit cube, with Scott's normal reference bandwidths.
 class Density {
  public:
-  Density(const UnitSpace& space, std::vector<std::vector<double>> points, double min_bandwidth)
-      : space_(space), points_(std::move(points)), bandwidths_(space.size()) {
+  Density(const UnitCube& cube, std::vector<std::vector<double>> points, double min_bandwidth)
+      : cube_(cube), points_(std::move(points)), bandwidths_(cube.size()) {
     const double n = static_cast<double>(points_.size());
-    for (std::size_t j = 0; j < space.size(); ++j) {
+    for (std::size_t j = 0; j < cube.size(); ++j) {
       double sum = 0, squares = 0;
       for (const auto& point : points_) sum += coordinate(j, point[j]);
       for (const auto& point : points_) squares += std::pow(coordinate(j, point[j]) - sum / n, 2);
       const double bandwidth =
-          1.06 * std::sqrt(squares / n) * std::pow(n, -1 / (4 + static_cast<double>(space.size())));
+          1.06 * std::sqrt(squares / n) * std::pow(n, -1 / (4 + static_cast<double>(cube.size())));
       bandwidths_[j] = std::max(bandwidth, min_bandwidth);
-      const std::size_t choices = space.n_choices(j);
+      const std::size_t choices = cube[j].n_choices();
       // At most, every choice is as likely as any other.
       if (choices > 0) bandwidths_[j] = std::min(bandwidths_[j], 1 - 1 / static_cast<double>(choices));
     }
@@ -95,12 +95,12 @@ class Density {
     std::vector<double> out = points_[rng.below(points_.size())];
     for (std::size_t j = 0; j < out.size(); ++j) {
       const double u = rng.uniform();
-      if (const std::size_t choices = space_.n_choices(j); choices > 0) {
-        if (u < bandwidths_[j]) out[j] = space_.of_choice(j, rng.below(choices));
+      if (const std::size_t choices = cube_[j].n_choices(); choices > 0) {
+        if (u < bandwidths_[j]) out[j] = cube_[j].point(rng.below(choices));
       } else {
         const double sigma = bandwidths_[j] * bandwidth_factor;
         out[j] += sigma * truncated_normal_quantile(u, -out[j] / sigma, (1 - out[j]) / sigma);
-        out[j] = space_.snap(j, out[j]);
+        out[j] = cube_[j].snap(out[j]);
       }
     }
     return out;
@@ -108,20 +108,20 @@ class Density {
 
  private:
   double coordinate(std::size_t j, double u) const {
-    return space_.n_choices(j) > 0 ? static_cast<double>(space_.choice(j, u)) : u;
+    return cube_[j].n_choices() > 0 ? static_cast<double>(cube_[j].choice(u)) : u;
   }
 
   // Gaussian for numbers, Aitchison-Aitken for choices.
   double log_kernel(std::size_t j, double x, double centre) const {
     const double h = bandwidths_[j];
-    if (const std::size_t choices = space_.n_choices(j); choices > 0) {
-      return std::log(space_.choice(j, x) == space_.choice(j, centre) ? 1 - h : h / static_cast<double>(choices - 1));
+    if (const std::size_t choices = cube_[j].n_choices(); choices > 0) {
+      return std::log(cube_[j].choice(x) == cube_[j].choice(centre) ? 1 - h : h / static_cast<double>(choices - 1));
     }
     const double z = (x - centre) / h;
     return -0.5 * z * z - std::log(h);
   }
 
-  const UnitSpace& space_;
+  const UnitCube& cube_;
   const std::vector<std::vector<double>> points_;
   std::vector<double> bandwidths_;
 };
@@ -152,11 +152,11 @@ SearchSpace BOHBSampler::infer_relative_search_space(StudyView& study, const Fro
 }
 
 Map BOHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, const SearchSpace& relative) {
-  const UnitSpace space(relative);
-  if (space.size() == 0) return {};
+  const UnitCube cube(relative);
+  if (cube.size() == 0) return {};
   const auto min_points =
-      static_cast<std::size_t>(options_.min_points.value_or(static_cast<std::int64_t>(space.size()) + 1));
-  auto observations = highest_budget(usable_trials(study), space, study.direction(), min_points + 2);
+      static_cast<std::size_t>(options_.min_points.value_or(static_cast<std::int64_t>(cube.size()) + 1));
+  auto observations = highest_budget(usable_trials(study), cube, study.direction(), min_points + 2);
   if (observations.empty()) return {};
   std::stable_sort(observations.begin(), observations.end(),
                    [](const auto& a, const auto& b) { return a.loss < b.loss; });
@@ -167,8 +167,8 @@ Map BOHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, con
   std::vector<std::vector<double>> good, bad;
   for (std::size_t i = 0; i < n_good; ++i) good.push_back(observations[i].point);
   for (std::size_t i = n - n_bad; i < n; ++i) bad.push_back(observations[i].point);
-  const Density below(space, std::move(good), options_.min_bandwidth);
-  const Density above(space, std::move(bad), options_.min_bandwidth);
+  const Density below(cube, std::move(good), options_.min_bandwidth);
+  const Density above(cube, std::move(bad), options_.min_bandwidth);
 
   Rng rng(seed_, "tune.bohb", static_cast<std::uint64_t>(trial.number));
   std::vector<double> best;
@@ -181,7 +181,7 @@ Map BOHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, con
       best = std::move(candidate);
     }
   }
-  return space.decode(best);
+  return cube.to_params(best);
 }
 
 Value BOHBSampler::sample_independent(StudyView& study, const FrozenTrial& trial, const std::string& name,

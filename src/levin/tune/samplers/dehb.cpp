@@ -1,6 +1,6 @@
 #include <levin/tune/samplers/dehb.h>
 
-#include <levin/tune/samplers/unit_space.h>
+#include <levin/tune/samplers/unit_cube.h>
 
 #include <algorithm>
 #include <cmath>
@@ -72,10 +72,11 @@ struct Schedule {
 struct Member {
   double loss = 0;
   Point point;
+  TrialPtr trial;
 };
 
 // The subpopulations as the trials so far have left them, by budget and place.
-std::vector<std::map<std::size_t, Member>> populations(StudyView& study, const UnitSpace& space,
+std::vector<std::map<std::size_t, Member>> populations(StudyView& study, const UnitCube& cube,
                                                        std::size_t n_budgets) {
   std::vector<std::map<std::size_t, Member>> out(n_budgets);
   const double sign = study.direction() == Direction::maximize ? -1 : 1;
@@ -85,7 +86,7 @@ std::vector<std::map<std::size_t, Member>> populations(StudyView& study, const U
     if (place == nullptr || !place->is_list() || place->as_list().size() != 2) continue;
     const auto k = static_cast<std::size_t>(place->as_list()[0].as_int());
     const auto i = static_cast<std::size_t>(place->as_list()[1].as_int());
-    auto point = space.encode(*trial);
+    auto point = cube.to_unit(*trial);
     if (k >= n_budgets || !point) continue;
     double loss = std::numeric_limits<double>::infinity();
     if (trial->infeasibility() == 0) {
@@ -96,7 +97,7 @@ std::vector<std::map<std::size_t, Member>> populations(StudyView& study, const U
     }
     if (std::isnan(loss)) loss = std::numeric_limits<double>::infinity();
     const auto it = out[k].find(i);
-    if (it == out[k].end() || loss <= it->second.loss) out[k][i] = {loss, std::move(*point)};
+    if (it == out[k].end() || loss <= it->second.loss) out[k][i] = {loss, std::move(*point), trial};
   }
   return out;
 }
@@ -141,11 +142,11 @@ Map DEHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, con
   study.set_system_attr(budget_key, schedule.budgets[job.budget]);
   study.set_system_attr(place_key, List{static_cast<std::int64_t>(job.budget), static_cast<std::int64_t>(job.place)});
   study.set_system_attr(last_key, job.budget + 1 == schedule.budgets.size());
-  const UnitSpace space(relative);
-  if (space.size() == 0) return {};
+  const UnitCube cube(relative);
+  if (cube.size() == 0) return {};
 
   Rng rng(seed_, "tune.dehb", static_cast<std::uint64_t>(trial.number));
-  const auto all = populations(study, space, schedule.budgets.size());
+  const auto all = populations(study, cube, schedule.budgets.size());
   const auto& own = all[job.budget];
   std::vector<Member> below;  // the best of the budget below
   if (job.budget > 0) {
@@ -154,9 +155,13 @@ Map DEHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, con
   }
   const auto target = own.find(job.place);
   if (job.first_bracket || target == own.end()) {
-    // Successive halving: the next best of the budget below goes on, and the lowest budget begins at random.
-    if (job.rung > 0 && !below.empty()) return space.decode(below[job.place % below.size()].point);
-    return space.decode(space.random(rng));
+    // Successive halving: the next best of the budget below goes on as it is, and the lowest budget begins at random.
+    if (job.rung == 0 || below.empty()) return cube.to_params(cube.random(rng));
+    Map params;
+    for (std::size_t j = 0; j < cube.size(); ++j) {
+      params[cube.name(j)] = below[job.place % below.size()].trial->params.at(cube.name(j));
+    }
+    return params;
   }
 
   std::vector<Point> parents;
@@ -168,7 +173,7 @@ Map DEHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, con
   for (std::size_t k = 0; k < all.size() && parents.size() < 3; ++k) {
     for (const auto& entry : all[k]) parents.push_back(entry.second.point);
   }
-  while (parents.size() < 3) parents.push_back(space.random(rng));
+  while (parents.size() < 3) parents.push_back(cube.random(rng));
   for (std::size_t i = 0; i < 3; ++i) std::swap(parents[i], parents[i + rng.below(parents.size() - i)]);
 
   Point child = target->second.point;
@@ -178,7 +183,7 @@ Map DEHBSampler::sample_relative(StudyView& study, const FrozenTrial& trial, con
     if (mutant < 0 || mutant > 1) mutant = rng.uniform();
     if (rng.uniform() < options_.crossover_prob || j == always) child[j] = mutant;
   }
-  return space.decode(child);
+  return cube.to_params(child);
 }
 
 Value DEHBSampler::sample_independent(StudyView& study, const FrozenTrial& trial, const std::string& name,

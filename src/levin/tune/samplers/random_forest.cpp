@@ -2,7 +2,7 @@
 
 #include <levin/tune/pareto.h>
 #include <levin/tune/regression_forest.h>
-#include <levin/tune/samplers/unit_space.h>
+#include <levin/tune/samplers/unit_cube.h>
 
 #include <algorithm>
 #include <cmath>
@@ -118,22 +118,23 @@ double improvement(double best, const RegressionForest::Prediction& p, bool log_
 // The trials as rows for the forest: a column for a number, one per choice for a categorical parameter.
 class Model {
  public:
-  Model(const UnitSpace& space, const std::vector<TrialPtr>& trials) : space_(space) {
+  Model(const UnitCube& cube, const std::vector<TrialPtr>& trials) : cube_(cube) {
     rows_.n_columns = 0;
-    for (std::size_t j = 0; j < space.size(); ++j) {
+    for (std::size_t j = 0; j < cube.size(); ++j) {
       first_.push_back(rows_.n_columns);
-      rows_.n_columns += std::max<std::size_t>(1, space.n_choices(j));
+      rows_.n_columns += std::max<std::size_t>(1, cube[j].n_choices());
     }
-    always_.assign(space.size(), true);
+    always_.assign(cube.size(), true);
     for (const auto& trial : trials) {
-      Point point(space.size(), absent);
-      for (std::size_t j = 0; j < space.size(); ++j) {
-        const Value* value = trial->params.find(space.name(j));
-        const Distribution& d = space.distribution(j);
+      Point point(cube.size(), absent);
+      for (std::size_t j = 0; j < cube.size(); ++j) {
+        const Value* value = trial->params.find(cube.name(j));
+        const Distribution& d = cube[j].distribution();
         if (value == nullptr) {
           always_[j] = false;
         } else {
-          point[j] = fits(d, trial->distributions.at(space.name(j)), *value) ? space.encode(j, *value) : 0.5;
+          const bool usable = fits(d, trial->distributions.at(cube.name(j)), *value);
+          point[j] = usable ? cube[j].to_unit(d.to_internal(*value)) : 0.5;
         }
       }
       rows_.push_row(row(point));
@@ -162,10 +163,10 @@ class Model {
   Point row(const Point& point) const {
     Point out(rows_.n_columns, 0.0);
     for (std::size_t j = 0; j < point.size(); ++j) {
-      if (space_.n_choices(j) == 0) {
+      if (cube_[j].n_choices() == 0) {
         out[first_[j]] = point[j];
       } else if (point[j] != absent) {
-        out[first_[j] + space_.choice(j, point[j])] = 1;
+        out[first_[j] + cube_[j].choice(point[j])] = 1;
       }
     }
     return out;
@@ -179,9 +180,9 @@ class Model {
       double distance = 0;
       for (std::size_t j = 0; j < point.size() && distance < least; ++j) {
         if (!always_[j]) continue;
-        if (space_.n_choices(j) > 0) {
-          distance += space_.choice(j, point[j]) == space_.choice(j, other[j]) ? 0 : 100;
-        } else if (space_.distribution(j).step() > 0) {
+        if (cube_[j].n_choices() > 0) {
+          distance += cube_[j].choice(point[j]) == cube_[j].choice(other[j]) ? 0 : 100;
+        } else if (cube_[j].distribution().step() > 0) {
           distance += 10 * std::abs(point[j] - other[j]);  // counts decide what there is more often than floats do
         } else {
           distance += std::abs(point[j] - other[j]);
@@ -199,7 +200,7 @@ class Model {
     return out;
   }
 
-  const UnitSpace& space_;
+  const UnitCube& cube_;
   RowMatrix rows_;
   std::vector<std::size_t> first_;  // each parameter's first column
   std::vector<bool> always_;        // whether all trials have it
@@ -216,7 +217,7 @@ struct Scored {
 };
 
 // Moves to the best neighbour, in one parameter, as long as there is a better one.
-Scored climb(const Model& model, const UnitSpace& space, Scored at, Rng& rng) {
+Scored climb(const Model& model, const UnitCube& cube, Scored at, Rng& rng) {
   for (int move = 0; move < max_moves; ++move) {
     Scored best = at;
     const auto look = [&](std::size_t j, double u) {
@@ -225,11 +226,11 @@ Scored climb(const Model& model, const UnitSpace& space, Scored at, Rng& rng) {
       neighbour[j] = u;
       if (const double score = model.score(neighbour); score > best.score) best = {score, std::move(neighbour)};
     };
-    for (std::size_t j = 0; j < space.size(); ++j) {
-      if (const std::size_t choices = space.n_choices(j); choices > 0) {
-        for (std::size_t c = 0; c < choices; ++c) look(j, space.of_choice(j, c));
+    for (std::size_t j = 0; j < cube.size(); ++j) {
+      if (const std::size_t choices = cube[j].n_choices(); choices > 0) {
+        for (std::size_t c = 0; c < choices; ++c) look(j, cube[j].point(c));
       } else {
-        for (int i = 0; i < 4; ++i) look(j, space.snap(j, at.point[j] + 0.2 * rng.normal()));
+        for (int i = 0; i < 4; ++i) look(j, cube[j].snap(at.point[j] + 0.2 * rng.normal()));
       }
     }
     if (!(best.score > at.score)) break;
@@ -277,18 +278,18 @@ SearchSpace RandomForestSampler::infer_relative_search_space(StudyView& study, c
 }
 
 Map RandomForestSampler::sample_relative(StudyView& study, const FrozenTrial& trial, const SearchSpace& relative) {
-  const UnitSpace space(relative);
-  if (space.size() == 0) return {};
+  const UnitCube cube(relative);
+  if (cube.size() == 0) return {};
   const auto trials = trials_to_learn_from(study);
   Rng rng(seed_, "tune.random_forest", static_cast<std::uint64_t>(trial.number));
-  Model model(space, trials);
+  Model model(cube, trials);
   model.fit(targets(trials, study.directions(), options_.log_values, rng),
             {.n_trees = static_cast<std::size_t>(options_.n_trees), .max_features = options_.max_features},
             options_.log_values, rng);
 
   std::vector<Scored> challengers;
   for (std::int64_t i = 0; i < options_.n_challengers; ++i) {
-    Point point = space.random(rng);
+    Point point = cube.random(rng);
     const double score = model.score(point);
     challengers.push_back({score, std::move(point)});
   }
@@ -304,7 +305,7 @@ Map RandomForestSampler::sample_relative(StudyView& study, const FrozenTrial& tr
   for (const auto& point : model.points()) {
     Point whole = point;
     for (std::size_t j = 0; j < whole.size(); ++j) {
-      if (whole[j] == absent) whole[j] = space.snap(j, rng.uniform());
+      if (whole[j] == absent) whole[j] = cube[j].snap(rng.uniform());
     }
     const double score = model.score(whole);
     tried.push_back({score, std::move(whole)});
@@ -317,10 +318,10 @@ Map RandomForestSampler::sample_relative(StudyView& study, const FrozenTrial& tr
     for (std::size_t i = 0; i < tried.size() && starts.size() < n_starts; ++i) starts.push_back(tried[i]);
   }
   for (auto& start : starts) {
-    Scored found = climb(model, space, std::move(start), rng);
+    Scored found = climb(model, cube, std::move(start), rng);
     if (found.score > best.score) best = std::move(found);
   }
-  return space.decode(best.point);
+  return cube.to_params(best.point);
 }
 
 Value RandomForestSampler::sample_independent(StudyView& study, const FrozenTrial& trial, const std::string& name,

@@ -44,6 +44,10 @@ double UnitAxis::index_of(double u) const {
   return is_categorical() ? internal : std::nearbyint((internal - distribution_.low()) / distribution_.step());
 }
 
+double UnitAxis::snap(double u) const {
+  return n_points_ > 0 ? point(index_of(u)) : std::clamp(u, 0.0, 1.0);
+}
+
 UnitCube::UnitCube(const SearchSpace& space) {
   for (const auto& [name, distribution] : space) {
     if (distribution.single()) continue;
@@ -60,10 +64,46 @@ std::vector<double> UnitCube::to_unit(const Map& params) const {
   return out;
 }
 
+std::optional<std::vector<double>> UnitCube::to_unit(const FrozenTrial& trial) const {
+  std::vector<double> out(size());
+  for (std::size_t i = 0; i < size(); ++i) {
+    const Distribution& distribution = axes_[i].distribution();
+    const Value* value = trial.params.find(names_[i]);
+    const Distribution* own = trial.distributions.find(names_[i]);
+    if (value == nullptr || own == nullptr || own->kind() != distribution.kind()) return std::nullopt;
+    const double internal = distribution.to_internal(*value);
+    if (!distribution.contains(internal)) return std::nullopt;
+    out[i] = axes_[i].to_unit(internal);
+  }
+  return out;
+}
+
 Map UnitCube::to_params(std::span<const double> point) const {
   Map out;
   for (std::size_t i = 0; i < size(); ++i) {
     out[names_[i]] = axes_[i].distribution().to_external(axes_[i].from_unit(point[i]));
+  }
+  return out;
+}
+
+std::vector<double> UnitCube::random(Rng& rng) const {
+  std::vector<double> out(size());
+  for (std::size_t i = 0; i < size(); ++i) out[i] = axes_[i].snap(rng.uniform());
+  return out;
+}
+
+SearchSpace common_space(const std::vector<TrialPtr>& trials) {
+  if (trials.empty()) return {};
+  std::vector<SearchSpace::value_type> entries(trials.front()->distributions.begin(),
+                                               trials.front()->distributions.end());
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  SearchSpace out;
+  for (const auto& [name, distribution] : entries) {
+    const auto has = [&name = name, &distribution = distribution](const TrialPtr& trial) {
+      const Distribution* other = trial->distributions.find(name);
+      return other != nullptr && *other == distribution;
+    };
+    if (std::all_of(trials.begin(), trials.end(), has)) out.set(name, distribution);
   }
   return out;
 }

@@ -2,7 +2,7 @@
 
 #include <levin/tune/samplers/gaussian_process.h>
 #include <levin/tune/samplers/low_discrepancy.h>
-#include <levin/tune/samplers/unit_space.h>
+#include <levin/tune/samplers/unit_cube.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,16 +19,16 @@ constexpr std::uint64_t n_samples = 2048;  // points of the space that the upper
 constexpr double cannot_tell = std::numeric_limits<double>::max() * 0.1;
 
 struct Data {
-  UnitSpace space;
+  UnitCube cube;
   Matrix points;
   std::vector<double> scores;  // larger is better
   std::vector<char> is_categorical;
 };
 
 // The Gaussian process counts choices by their index.
-std::vector<double> coordinates(const UnitSpace& space, std::vector<double> point) {
+std::vector<double> coordinates(const UnitCube& cube, std::vector<double> point) {
   for (std::size_t j = 0; j < point.size(); ++j) {
-    if (space.n_choices(j) > 0) point[j] = static_cast<double>(space.choice(j, point[j]));
+    if (cube[j].n_choices() > 0) point[j] = static_cast<double>(cube[j].choice(point[j]));
   }
   return point;
 }
@@ -41,13 +41,13 @@ Data data_of(const std::vector<FrozenTrial>& trials, Direction direction) {
     if (trial.state == TrialState::complete || trial.state == TrialState::pruned) all.push_back(shared);
   }
   Data out;
-  out.space = UnitSpace(common_space(all));
-  for (std::size_t j = 0; j < out.space.size(); ++j) out.is_categorical.push_back(out.space.n_choices(j) > 0);
+  out.cube = UnitCube(common_space(all));
+  for (std::size_t j = 0; j < out.cube.size(); ++j) out.is_categorical.push_back(out.cube[j].n_choices() > 0);
   std::vector<std::vector<double>> rows;
   for (const auto& trial : complete) {
-    const auto point = out.space.encode(*trial);
+    const auto point = out.cube.to_unit(*trial);
     if (!point) continue;
-    rows.push_back(coordinates(out.space, *point));
+    rows.push_back(coordinates(out.cube, *point));
     out.scores.push_back(direction == Direction::maximize ? trial->value() : -trial->value());
   }
   // Infinities count as the worst and the best of the rest.
@@ -57,7 +57,7 @@ Data data_of(const std::vector<FrozenTrial>& trials, Direction direction) {
   }
   if (low > high) low = high = 0;
   for (double& score : out.scores) score = std::clamp(score, low, high);
-  out.points = Matrix(rows.size(), out.space.size());
+  out.points = Matrix(rows.size(), out.cube.size());
   for (std::size_t i = 0; i < rows.size(); ++i) std::copy(rows[i].begin(), rows[i].end(), out.points.row(i));
   return out;
 }
@@ -80,7 +80,7 @@ double standardise(std::vector<double>& values, double least) {
 }
 
 // The largest upper bound over the space less the largest lower bound over the points.
-double regret_bound(const GaussianProcess& gp, const UnitSpace& space, const Matrix& points, double delta,
+double regret_bound(const GaussianProcess& gp, const UnitCube& cube, const Matrix& points, double delta,
                     std::uint64_t seed) {
   const double d = static_cast<double>(points.cols), n = static_cast<double>(points.rows);
   const double beta = 2 * std::log(d * n * n * std::numbers::pi * std::numbers::pi / 6 / delta) / 5;
@@ -96,8 +96,8 @@ double regret_bound(const GaussianProcess& gp, const UnitSpace& space, const Mat
   Matrix samples(n_samples, points.cols);
   for (std::uint64_t i = 0; i < n_samples; ++i) {
     auto point = sequence.point(i);
-    for (std::size_t j = 0; j < point.size(); ++j) point[j] = space.snap(j, point[j]);
-    point = coordinates(space, std::move(point));
+    for (std::size_t j = 0; j < point.size(); ++j) point[j] = cube[j].snap(point[j]);
+    point = coordinates(cube, std::move(point));
     std::copy(point.begin(), point.end(), samples.row(i));
   }
   gp.posterior(samples, mean, variance);
@@ -124,7 +124,7 @@ double RegretBoundEvaluator::evaluate(const std::vector<FrozenTrial>& trials, Di
   Data data = data_of(trials, direction);
   const std::size_t n = data.scores.size();
   require(n > 0, "no trial is complete yet, so there is nothing to judge the study by", "", "RegretBoundEvaluator");
-  require(data.space.size() > 0, "no parameter is in all trials", "", "RegretBoundEvaluator");
+  require(data.cube.size() > 0, "no parameter is in all trials", "", "RegretBoundEvaluator");
   const auto share = static_cast<std::int64_t>(static_cast<double>(n) * options_.top_trials_ratio);
   const auto n_top =
       static_cast<std::size_t>(std::min(std::max(share, options_.min_n_trials), static_cast<std::int64_t>(n)));
@@ -132,7 +132,7 @@ double RegretBoundEvaluator::evaluate(const std::vector<FrozenTrial>& trials, Di
   std::sort(sorted.begin(), sorted.end());
   const double border = sorted[n - n_top];
   std::vector<double> scores;
-  Matrix points(0, data.space.size());
+  Matrix points(0, data.cube.size());
   for (std::size_t i = 0; i < n; ++i) {
     if (data.scores[i] < border) continue;
     scores.push_back(data.scores[i]);
@@ -141,7 +141,7 @@ double RegretBoundEvaluator::evaluate(const std::vector<FrozenTrial>& trials, Di
   }
   const double deviation = standardise(scores, 1e-10);
   const auto gp = GaussianProcess::fit(points, std::move(scores), data.is_categorical);
-  return regret_bound(gp, data.space, points, 0.1, seed_) * deviation;
+  return regret_bound(gp, data.cube, points, 0.1, seed_) * deviation;
 }
 
 EMMREvaluator::EMMREvaluator(EMMREvaluatorOptions options) : options_(options), seed_(seed_or_random(options.seed)) {
@@ -154,7 +154,7 @@ EMMREvaluator::EMMREvaluator(EMMREvaluatorOptions options) : options_(options), 
 double EMMREvaluator::evaluate(const std::vector<FrozenTrial>& trials, Direction direction) {
   Data data = data_of(trials, direction);
   const std::size_t n = data.scores.size();
-  if (std::cmp_less(n, options_.min_n_trials) || data.space.size() == 0) return cannot_tell;
+  if (std::cmp_less(n, options_.min_n_trials) || data.cube.size() == 0) return cannot_tell;
   std::vector<double> y = data.scores;
   standardise(y, std::numeric_limits<double>::min());
   const std::vector<double> y_before(y.begin(), y.end() - 1);
@@ -177,7 +177,7 @@ double EMMREvaluator::evaluate(const std::vector<FrozenTrial>& trials, Direction
   for (std::size_t i = 0; i < n; ++i) covariance -= at_best.k[i] * at_best_before.solved[i];
   if (best == best_before) covariance = at_best.variance;
 
-  const double kappa = regret_bound(gp_before, data.space, before, options_.delta, seed_);
+  const double kappa = regret_bound(gp_before, data.cube, before, options_.delta, seed_);
   const double change = old_best.mean - at_best.mean;
   const double v = std::sqrt(std::max(1e-10, at_best.variance - 2 * covariance + at_best_before.variance));
   const double g = -change / v;
