@@ -28,6 +28,8 @@ struct Libpq {
   LEVIN_LIBPQ(PQenterPipelineMode);
   LEVIN_LIBPQ(PQpipelineSync);
   LEVIN_LIBPQ(PQsendQueryParams);
+  LEVIN_LIBPQ(PQsendPrepare);
+  LEVIN_LIBPQ(PQsendQueryPrepared);
   LEVIN_LIBPQ(PQgetResult);
   LEVIN_LIBPQ(PQresultStatus);
   LEVIN_LIBPQ(PQresultErrorField);
@@ -67,6 +69,8 @@ struct Libpq {
     LEVIN_LIBPQ(PQenterPipelineMode);
     LEVIN_LIBPQ(PQpipelineSync);
     LEVIN_LIBPQ(PQsendQueryParams);
+    LEVIN_LIBPQ(PQsendPrepare);
+    LEVIN_LIBPQ(PQsendQueryPrepared);
     LEVIN_LIBPQ(PQgetResult);
     LEVIN_LIBPQ(PQresultStatus);
     LEVIN_LIBPQ(PQresultErrorField);
@@ -138,6 +142,7 @@ PgConnection::~PgConnection() { disconnect(); }
 void PgConnection::disconnect() {
   if (connection_ != nullptr) pq().PQfinish(connection_);
   connection_ = nullptr;
+  prepared_.clear();
 }
 
 // A server that starts, restarts or has no room is waited for; one that refuses is not.
@@ -176,11 +181,33 @@ std::vector<PgRows> PgConnection::run(const std::vector<PgStatement>& statements
     try {
       return run_once(statements);
     } catch (const PgRefused& refused) {
+      // The session is not the one that statements were prepared in (invalid or duplicate statement name).
+      if (prepares_ && (refused.state() == "26000" || refused.state() == "42P05")) {
+        prepares_ = false;
+        continue;
+      }
       const bool conflict = refused.state() == "40001" || refused.state() == "40P01";
       if (!conflict || attempt == kRetries) throw;
       pause(std::min(0.2, 0.002 * (1 << std::min(attempt, 7))));
     }
   }
+}
+
+// The name that a statement is prepared under; null for one that is sent as it is: the first time, and when there are
+// too many different ones.
+const std::string* PgConnection::name_of(const std::string& sql, bool& is_new) {
+  constexpr std::size_t kMost = 200;
+  is_new = false;
+  if (!prepares_) return nullptr;
+  const auto found = prepared_.find(sql);
+  if (found == prepared_.end()) {
+    if (prepared_.size() >= kMost) std::erase_if(prepared_, [](const auto& entry) { return entry.second.empty(); });
+    if (prepared_.size() < kMost) prepared_.emplace(sql, "");
+    return nullptr;
+  }
+  is_new = found->second.empty();
+  if (is_new) found->second = "levin_" + std::to_string(++names_);
+  return &found->second;
 }
 
 std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& statements) {
@@ -191,13 +218,24 @@ std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& state
     return PgLost(said.empty() ? "the connection was lost" : said);
   };
   // What is sent before a sync is one transaction.
+  std::vector<const std::string*> prepares;  // by result, in order: the SQL that it prepares, null for an answer
   for (const auto& statement : statements) {
     std::vector<const char*> values;
     for (const auto& param : statement.params) values.push_back(param ? param->c_str() : nullptr);
-    if (pq().PQsendQueryParams(connection_, statement.sql.c_str(), static_cast<int>(values.size()), nullptr,
-                               values.data(), nullptr, nullptr, 0) != 1) {
-      throw lost();
+    const int count = static_cast<int>(values.size());
+    bool is_new = false;
+    const std::string* name = name_of(statement.sql, is_new);
+    if (is_new) {
+      if (pq().PQsendPrepare(connection_, name->c_str(), statement.sql.c_str(), 0, nullptr) != 1) throw lost();
+      prepares.push_back(&statement.sql);
     }
+    const int sent =
+        name != nullptr
+            ? pq().PQsendQueryPrepared(connection_, name->c_str(), count, values.data(), nullptr, nullptr, 0)
+            : pq().PQsendQueryParams(connection_, statement.sql.c_str(), count, nullptr, values.data(), nullptr,
+                                     nullptr, 0);
+    if (sent != 1) throw lost();
+    prepares.push_back(nullptr);
   }
   if (pq().PQpipelineSync(connection_) != 1) throw lost();
   ++round_trips_;
@@ -205,7 +243,7 @@ std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& state
   std::optional<PgRefused> refused;
   // Each statement has one result, the sync another, and a null stands between them. libpq may lose a connection
   // without saying so and then gives nulls, or one and the same error, without end.
-  const std::size_t most = statements.size() + 2;
+  const std::size_t most = prepares.size() + 2;
   bool ended = false;
   for (std::size_t results = 0;;) {
     pg_result* result = pq().PQgetResult(connection_);
@@ -219,7 +257,11 @@ std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& state
       throw lost();
     }
     const auto status = pq().PQresultStatus(result);
-    if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
+    const std::string* preparation = results <= prepares.size() ? prepares[results - 1] : nullptr;
+    const bool done = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+    if (preparation != nullptr && !done) {
+      prepared_.erase(*preparation);
+    } else if (preparation == nullptr && done) {
       PgRows rows;
       const int n_rows = pq().PQntuples(result), n_columns = pq().PQnfields(result);
       for (int row = 0; row < n_rows; ++row) {
@@ -234,7 +276,8 @@ std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& state
         }
       }
       out.push_back(std::move(rows));
-    } else if (status == PGRES_FATAL_ERROR && !refused) {
+    }
+    if (status == PGRES_FATAL_ERROR && !refused) {
       const char* state = pq().PQresultErrorField(result, PG_DIAG_SQLSTATE);
       refused.emplace(state != nullptr ? state : "", one_line(pq().PQresultErrorMessage(result)));
     }

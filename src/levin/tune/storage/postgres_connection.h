@@ -5,6 +5,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 struct pg_conn;
@@ -48,7 +49,7 @@ class PgLost : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/** One connection; used by one thread at a time. */
+/** One connection; used by one thread at a time. Statements that come again are prepared on the server. */
 class PgConnection {
  public:
   PgConnection(std::string url, double timeout);
@@ -71,12 +72,16 @@ class PgConnection {
   void connect();
   void disconnect();
   std::vector<PgRows> run_once(const std::vector<PgStatement>& statements);
+  const std::string* name_of(const std::string& sql, bool& is_new);
 
   std::string url_;
   std::string shown_url_;
   double timeout_;
   pg_conn* connection_ = nullptr;
   std::int64_t round_trips_ = 0;
+  std::unordered_map<std::string, std::string> prepared_;  // names by SQL, "" for what was sent once
+  std::int64_t names_ = 0;
+  bool prepares_ = true;  // false: behind a pooler that gives each transaction another session
 };
 
 }  // namespace levin::tune::detail
