@@ -121,6 +121,45 @@ TEST(Sqlite, ASecondProcessWouldSeeTheSame) {
   EXPECT_EQ(b.trials()[1].params.size(), 0u);
 }
 
+TEST(Sqlite, AClaimReadsNoFinishedTrials) {
+  const std::string path = scratch_file("claims.db");
+  SqliteStorage storage(path);
+  const auto study = storage.create_study("s", {Direction::minimize}).value();
+  // As in a file of Optuna's: the index comes with the first claim.
+  sql(path, "DROP INDEX IF EXISTS ix_trials_waiting");
+  SqliteStorage other(path);
+  const auto steps_of_claim = [&] {
+    sqlite3* db = nullptr;
+    EXPECT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+    sqlite3_stmt* statement = nullptr;
+    EXPECT_EQ(sqlite3_prepare_v2(db,
+                                 "SELECT trial_id FROM trials WHERE study_id = 1 AND state = 'WAITING' "
+                                 "ORDER BY trial_id LIMIT 1",
+                                 -1, &statement, nullptr),
+              SQLITE_OK);
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+    }
+    const int steps = sqlite3_stmt_status(statement, SQLITE_STMTSTATUS_VM_STEP, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return steps;
+  };
+  const auto finish_trials = [&](int n) {
+    for (int i = 0; i < n; ++i) {
+      const auto trial = other.next_trial(study, false);
+      other.update_trial(trial->trial_id, {.state = TrialState::complete, .values = {0.0}});
+    }
+  };
+  finish_trials(10);
+  const int few = steps_of_claim();
+  finish_trials(200);
+  EXPECT_EQ(steps_of_claim(), few);
+  FrozenTrial waiting;
+  waiting.state = TrialState::waiting;
+  const auto id = storage.create_trial(study, &waiting)->trial_id;
+  EXPECT_EQ(other.next_trial(study, false)->trial_id, id);
+}
+
 TEST(Sqlite, LateWritesComeByThemselves) {
   const std::string url = "sqlite:///" + scratch_file("late.db");
   auto study = create_study({.storage = url, .sampler = RandomSampler({.seed = 0}), .study_name = "s"});

@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 namespace levin::tune {
 namespace {
@@ -403,6 +404,19 @@ class PostgresStorage::Impl {
     return rows[0].empty() ? std::nullopt : std::optional(rows[0].integer(0, 0));
   }
 
+  // Who may not make the index does without: claims take longer then, the more trials the longer.
+  void index_waiting() {
+    if (std::exchange(indexes_waiting, true)) return;
+    const auto there = connection.run({{"SELECT 1 FROM pg_catalog.pg_class WHERE relname = $1 AND "
+                                        "pg_catalog.pg_table_is_visible(oid)",
+                                        {detail::kWaitingIndexName}}});
+    if (!there[0].empty()) return;
+    try {
+      connection.run({{detail::kWaitingIndex}});
+    } catch (const PgRefused&) {
+    }
+  }
+
   // Claims the oldest waiting trial, or with `create` adds one; null when there is none. The start's time, in
   // microseconds, names the trial within the study.
   TrialPtr begin_trial(std::int64_t study_id, bool create, bool heartbeat) {
@@ -413,6 +427,7 @@ class PostgresStorage::Impl {
       if (may_be_there) {
         if (const auto id = begun_at(study_id, stamp)) return read_trial(*id);
       }
+      index_waiting();
       std::string sql =
           "WITH claimed AS (UPDATE trials SET state = 'RUNNING', datetime_start = $2::timestamp WHERE trial_id = "
           "(SELECT trial_id FROM trials WHERE study_id = $1::integer AND state = 'WAITING' ORDER BY trial_id LIMIT 1 "
@@ -459,6 +474,7 @@ class PostgresStorage::Impl {
   detail::DistributionCache distributions;
   std::map<std::int64_t, std::unordered_map<std::string, Distribution>> first_distributions;  // by study and name
   std::unordered_map<std::int64_t, std::int64_t> studies_of_trials;  // of unfinished trials begun here
+  bool indexes_waiting = false;
 };
 
 PostgresStorage::PostgresStorage(const std::string& url, PostgresStorageOptions options)

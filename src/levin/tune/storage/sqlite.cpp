@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 namespace levin::tune {
 namespace {
@@ -309,6 +310,11 @@ class SqliteStorage::Impl {
     return trial;
   }
 
+  // A write transaction is open.
+  void index_waiting() {
+    if (!std::exchange(indexes_waiting, true)) connection.execute(detail::kWaitingIndex);
+  }
+
   std::optional<std::int64_t> first_waiting(std::int64_t study_id) {
     Statement statement = connection.prepare(
         "SELECT trial_id FROM trials WHERE study_id = ? AND state = 'WAITING' ORDER BY trial_id LIMIT 1");
@@ -368,6 +374,7 @@ class SqliteStorage::Impl {
   Connection connection;
   detail::DistributionCache distributions;
   std::map<std::int64_t, std::unordered_map<std::string, Distribution>> first_distributions;  // by study and name
+  bool indexes_waiting = false;
 };
 
 SqliteStorage::SqliteStorage(const std::string& path, SqliteStorageOptions options)
@@ -507,6 +514,7 @@ TrialPtr SqliteStorage::claim_waiting_trial(std::int64_t study_id) {
 TrialPtr SqliteStorage::next_trial(std::int64_t study_id, bool heartbeat) {
   const std::lock_guard lock(impl_->mutex);
   Transaction transaction(impl_->connection, Transaction::Kind::write, false);
+  impl_->index_waiting();
   const auto waiting = impl_->first_waiting(study_id);
   TrialPtr trial = waiting ? impl_->claim(*waiting) : impl_->insert_trial(study_id, nullptr);
   if (heartbeat) impl_->beat(trial->trial_id);
