@@ -1,3 +1,4 @@
+#include <levin/tune/pruners/percentile.h>
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/storage/sqlite.h>
 #include <levin/tune/study.h>
@@ -121,43 +122,57 @@ TEST(Sqlite, ASecondProcessWouldSeeTheSame) {
   EXPECT_EQ(b.trials()[1].params.size(), 0u);
 }
 
-TEST(Sqlite, AClaimReadsNoFinishedTrials) {
-  const std::string path = scratch_file("claims.db");
-  SqliteStorage storage(path);
-  const auto study = storage.create_study("s", {Direction::minimize}).value();
-  // As in a file of Optuna's: the index comes with the first claim.
-  sql(path, "DROP INDEX IF EXISTS ix_trials_waiting");
-  SqliteStorage other(path);
-  const auto steps_of_claim = [&] {
-    sqlite3* db = nullptr;
-    EXPECT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
-    sqlite3_stmt* statement = nullptr;
-    EXPECT_EQ(sqlite3_prepare_v2(db,
-                                 "SELECT trial_id FROM trials WHERE study_id = 1 AND state = 'WAITING' "
-                                 "ORDER BY trial_id LIMIT 1",
-                                 -1, &statement, nullptr),
-              SQLITE_OK);
-    while (sqlite3_step(statement) == SQLITE_ROW) {
-    }
-    const int steps = sqlite3_stmt_status(statement, SQLITE_STMTSTATUS_VM_STEP, 0);
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return steps;
+// Counts the instructions of SQLite's machine on every connection that is opened while one of these lives.
+class InstructionCount {
+ public:
+  InstructionCount() { sqlite3_auto_extension(reinterpret_cast<void (*)()>(&watch)); }
+  ~InstructionCount() { sqlite3_cancel_auto_extension(reinterpret_cast<void (*)()>(&watch)); }
+  static inline std::int64_t instructions = 0;
+
+ private:
+  static int watch(sqlite3* db, const char**, const void*) {
+    sqlite3_progress_handler(
+        db, 1,
+        [](void*) {
+          ++instructions;
+          return 0;
+        },
+        nullptr);
+    return SQLITE_OK;
+  }
+};
+
+TEST(Sqlite, ATrialTakesNoMoreInALargeStudy) {
+  const InstructionCount count;
+  const std::string path = scratch_file("large.db");
+  auto study = create_study({.storage = "sqlite:///" + path,
+                             .sampler = RandomSampler({.seed = 0}),
+                             .pruner = MedianPruner({.n_startup_trials = 0, .n_warmup_steps = 100}),
+                             .study_name = "s"});
+  sql(path, "DROP INDEX IF EXISTS ix_trials_waiting");  // as in a file of Optuna's: it comes with the first claim
+  const auto instructions_of_trials = [&](int n) {
+    const auto before = InstructionCount::instructions;
+    study.optimize(
+        [](Trial& trial) {
+          const double x = trial.suggest_float("x", 0, 1);
+          for (int step = 0; step < 3; ++step) {
+            trial.report(x, step);
+            EXPECT_FALSE(trial.should_prune());
+          }
+          return x;
+        },
+        {.n_trials = n});
+    return static_cast<double>(InstructionCount::instructions - before) / n;
   };
-  const auto finish_trials = [&](int n) {
-    for (int i = 0; i < n; ++i) {
-      const auto trial = other.next_trial(study, false);
-      other.update_trial(trial->trial_id, {.state = TrialState::complete, .values = {0.0}});
-    }
-  };
-  finish_trials(10);
-  const int few = steps_of_claim();
-  finish_trials(200);
-  EXPECT_EQ(steps_of_claim(), few);
-  FrozenTrial waiting;
-  waiting.state = TrialState::waiting;
-  const auto id = storage.create_trial(study, &waiting)->trial_id;
-  EXPECT_EQ(other.next_trial(study, false)->trial_id, id);
+  instructions_of_trials(5);
+  const double early = instructions_of_trials(20);
+  instructions_of_trials(400);
+  const double late = instructions_of_trials(20);
+  EXPECT_GT(early, 100);
+  EXPECT_LT(late, 1.1 * early);
+  // A waiting trial is found among the finished ones.
+  study.enqueue_trial({{"x", 0.25}});
+  EXPECT_EQ(study.ask().suggest_float("x", 0, 1), 0.25);
 }
 
 TEST(Sqlite, LateWritesComeByThemselves) {

@@ -573,13 +573,16 @@ std::vector<TrialPtr> SqliteStorage::read_trials(std::int64_t study_id, std::spa
   const std::lock_guard lock(impl_->mutex);
   Transaction transaction(impl_->connection, Transaction::Kind::read);
   impl_->require_study(study_id);
-  std::string condition = "study_id = " + std::to_string(study_id) + " AND (trial_id > " + std::to_string(after);
+  const std::string of_study = "study_id = " + std::to_string(study_id) + " AND trial_id ";
+  std::string condition = of_study + "> " + std::to_string(after);
   if (!ids.empty()) {
-    condition += " OR trial_id IN (";
-    for (std::size_t i = 0; i < ids.size(); ++i) condition += (i > 0 ? "," : "") + std::to_string(ids[i]);
-    condition += ")";
+    // A union, as each half has an index; for a condition with OR, SQLite goes through all trials of the study.
+    std::string list;
+    for (const auto id : ids) list += (list.empty() ? "" : ",") + std::to_string(id);
+    const std::string select = "SELECT trial_id FROM trials WHERE ";
+    condition = "trial_id IN (" + select + condition + " UNION ALL " + select + of_study + "IN (" + list + "))";
   }
-  auto out = impl_->read_trials(condition + ")");
+  auto out = impl_->read_trials(condition);
   transaction.commit();
   return out;
 }
