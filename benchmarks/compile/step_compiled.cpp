@@ -1,14 +1,18 @@
 // Microseconds a training step of several models: eager LibTorch, eager Levin, compiled, the Trainer. A line of JSON a
 // run: {"model", "name", "us": [...]}. Usage: step_compiled [rounds [part of a model's name]]
+// step_compiled memory eager|compiled [part of a model's name]: some steps of one model, and the process's peak of memory
+// over what it had before: {"model", "name", "mib": [...]}.
 #include "limit.h"
 #include "models.h"
 
 #include <levin/compile/code_cache.h>
 #include <levin/levin.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iostream>
 
@@ -54,14 +58,17 @@ std::function<void()> eager_levin(const Model& model, const levin::Batch& batch)
   };
 }
 
-std::function<void()> compiled(const Model& model, const levin::Batch& batch, levin::CompileOptions options) {
+levin::CompiledStep compiled_step(const Model& model, levin::CompileOptions options) {
   auto net = model.make();
   levin::optim::Adam optimizer(net->parameters(), {.lr = 1e-3});
-  auto step = levin::compile_step(
+  return levin::compile_step(
       net, optimizer,
       [net, loss = model.loss](const levin::Batch& b) mutable { return loss(net->forward(b[0]), b[1]); },
       {.compile = options});
-  return [step, batch]() mutable { step(batch); };
+}
+
+std::function<void()> compiled(const Model& model, const levin::Batch& batch, levin::CompileOptions options) {
+  return [step = compiled_step(model, options), batch]() mutable { step(batch); };
 }
 
 struct Lit : levin::Module {
@@ -102,20 +109,57 @@ double trainer(const Model& model, const levin::Batch& batch, int batches, int s
 }
 
 /** The first step of a new training: capture, and where no step of its structure was met before, all that follows. */
-double first_step(const Model& model, const levin::Batch& batch, bool met_before) {
+double first_step(const Model& model, const levin::Batch& batch, bool met_before, std::string& parts) {
   if (!met_before) levin::compile::CodeCache::instance().clear();
-  const auto step = compiled(model, batch, {});
+  auto step = compiled_step(model, {});
   const auto since = now();
-  step();
-  return microseconds(since, 1);
+  step(batch);
+  const double us = microseconds(since, 1);
+  const std::string text = step.explain();
+  const auto line = std::min(text.find("captured in"), text.size());
+  parts = step.compiled() ? text.substr(line, text.find('\n', line) - line) : "refused";
+  return us;
+}
+
+/** A number of /proc/self/status, in MiB. */
+double memory(const std::string& what) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != what) continue;
+    double kib = 0;
+    status >> kib;
+    return kib / 1024;
+  }
+  return 0;
+}
+
+int measure_memory(const std::string& way, const std::string& wanted) {
+  for (const Model& model : levin::benchmarks::models()) {
+    if (model.name.find(wanted) == std::string::npos) continue;
+    {
+      // What LibTorch takes for itself.
+      const auto small = levin::benchmarks::models().front();
+      const auto step = eager_libtorch(small, small.batch());
+      step();
+    }
+    const double before = memory("VmRSS:");
+    const auto batch = model.batch();
+    const auto step = way == "eager" ? eager_libtorch(model, batch) : compiled(model, batch, {});
+    for (int i = 0; i < 5; ++i) step();
+    std::cout << "{\"model\": \"" << model.name << "\", \"name\": \"" << (way == "eager" ? "LibTorch, eager" : "Levin, compiled")
+              << "\", \"mib\": [" << memory("VmHWM:") - before << "]}" << std::endl;
+    return 0;
+  }
+  return 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int rounds = argc > 1 ? std::atoi(argv[1]) : 7;
   torch::set_num_threads(1);
   levin::seed_everything(1);
+  if (argc > 2 && std::string(argv[1]) == "memory") return measure_memory(argv[2], argc > 3 ? argv[3] : "");
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 7;
   const std::string wanted = argc > 2 ? argv[2] : "";
   for (const Model& model : levin::benchmarks::models()) {
     if (model.name.find(wanted) == std::string::npos) continue;
@@ -126,14 +170,15 @@ int main(int argc, char** argv) {
         {"Levin, compiled without fusion", compiled(model, batch, {.fuse = false})},
         {"Levin, compiled", compiled(model, batch, {})}};
     std::vector<double> captures, further;
+    std::string parts, parts_again;
     std::vector<std::vector<double>> us(ways.size() + 3);
     for (const auto& way : ways) {
       for (int i = 0; i < 3; ++i) way.second();
     }
     // In turns, so that a drift of the machine meets all.
     for (int round = 0; round < rounds; ++round) {
-      captures.push_back(first_step(model, batch, false));
-      further.push_back(first_step(model, batch, true));
+      captures.push_back(first_step(model, batch, false, parts));
+      further.push_back(first_step(model, batch, true, parts_again));
       for (size_t w = 0; w < ways.size(); ++w) {
         const auto since = now();
         for (int i = 0; i < model.steps; ++i) ways[w].second();
@@ -157,6 +202,8 @@ int main(int argc, char** argv) {
     }
     print(model.name, "Levin, first step: capture, lowering, check", captures);
     print(model.name, "Levin, first step of a further trial", further);
+    std::cout << "{\"model\": \"" << model.name << "\", \"capture\": \"" << parts << "\", \"further\": \"" << parts_again
+              << "\"}" << std::endl;
     if (!us.back().empty()) print(model.name, "written by hand, all fused", us.back());
   }
 }

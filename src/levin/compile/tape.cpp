@@ -204,6 +204,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
   }
   keep_made(tape, call);
   tape.records.push_back(std::move(call));
+  tape.let_go();
 }
 
 TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
@@ -227,6 +228,8 @@ Tape::Key Tape::key_of(const at::Tensor& tensor) {
           .dtype = tensor.scalar_type()};
 }
 
+constexpr std::size_t kLarge = 1 << 16, kOften = 1 << 22;  // bytes
+
 std::size_t Tape::Hash::operator()(const Key& key) const {
   std::size_t seed = c10::get_hash(key.storage, key.offset, static_cast<int>(key.dtype));
   for (const auto size : key.sizes) seed = c10::hash_combine(seed, static_cast<std::size_t>(size));
@@ -240,8 +243,27 @@ int Tape::number(const at::Tensor& tensor) {
   if (is_new) {
     // Not the tensor itself: t_() and its like would change the shape that is written down here.
     tensors.emplace_back(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(c10::VariableVersion(0), false));
+    if (device == at::kCPU && tensor.storage().nbytes() >= kLarge) {
+      const auto [holders, is_new_memory] = large_.try_emplace(tensor.storage().unsafeGetStorageImpl(), 0);
+      ++holders->second;
+      if (is_new_memory) made_bytes_ += tensor.storage().nbytes();
+    }
   }
   return found->second;
+}
+
+// A step whose every temporary stays takes twice the memory of an eager one.
+void Tape::let_go() {
+  if (made_bytes_ < kOften) return;
+  made_bytes_ = 0;
+  // check_made() reads these.
+  for (const auto& [number, copy] : made) large_.erase(tensors[static_cast<std::size_t>(number)].storage().unsafeGetStorageImpl());
+  std::erase_if(large_, [](const auto& entry) {
+    const auto& [storage, holders] = entry;
+    if (c10::raw::intrusive_ptr::use_count(storage) != holders) return false;
+    storage->set_data_ptr_noswap(at::DataPtr(nullptr, storage->device()));
+    return true;
+  });
 }
 
 bool Tape::draws() const {

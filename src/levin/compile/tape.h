@@ -36,7 +36,8 @@ inline constexpr const char* kFilledByHost =
 
 /**
  * What a Recording wrote down. Tensors are numbered; two tensors that are the same view of the same memory have one
- * number, since autograd hands saved outputs out as new tensors. All are kept alive, so that memory stays unique.
+ * number, since autograd hands saved outputs out as new tensors. All are kept alive, so that memory stays unique; what
+ * nobody else holds any more keeps its name alone and gives its bytes back.
  */
 struct Tape {
   struct Argument {
@@ -69,6 +70,8 @@ struct Tape {
   int number(const at::Tensor& tensor);
   /** The number of a tensor that was seen, or -1. */
   int find(const at::Tensor& tensor) const;
+  /** Gives back the bytes of tensors that the tape alone holds, once enough of them were made. */
+  void let_go();
 
  private:
   struct Key {
@@ -84,6 +87,8 @@ struct Tape {
   static Key key_of(const at::Tensor& tensor);
 
   std::unordered_map<Key, int, Hash> numbers_;
+  std::unordered_map<c10::StorageImpl*, std::size_t> large_;  // how many tensors here are in it
+  std::size_t made_bytes_ = 0;                                 // since bytes were given back
 };
 
 /** "aten::addmm", "aten::add.Tensor": the name with its overload. */
