@@ -19,20 +19,40 @@
 namespace levin::compile {
 namespace {
 
-// The largest element, by magnitude.
-double magnitude(const at::Tensor& tensor) {
-  if (!tensor.defined() || tensor.numel() == 0) return 0;
-  const at::Tensor a = tensor.detach().to(at::kDouble);
-  return at::where(a.isfinite(), a.abs(), at::zeros_like(a)).max().item<double>();
+// What two tensors of one shape have in common.
+struct Comparison {
+  double largest = 0;  ///< finite element of the first, by magnitude
+  double apart = 0;    ///< the largest difference; equal infinities and NaNs do not differ, else it is NaN for a NaN
+};
+
+template <class T>
+Comparison compare_elements(const T* a, const T* b, std::int64_t count) {
+  double largest = 0, apart = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double x = a[i], y = b[i], difference = std::abs(x - y);
+    if (std::abs(x) > largest && std::isfinite(x)) largest = std::abs(x);
+    if (difference <= apart || x == y || (std::isnan(x) && std::isnan(y))) continue;
+    if (std::isnan(difference)) return {.largest = largest, .apart = difference};
+    apart = difference;
+  }
+  return {.largest = largest, .apart = apart};
 }
+
+Comparison compare(const at::Tensor& expected, const at::Tensor& seen) {
+  const bool floats = expected.scalar_type() == at::kFloat && seen.scalar_type() == at::kFloat;
+  const at::ScalarType type = floats ? at::kFloat : at::kDouble;
+  const at::Tensor a = expected.detach().to(type).contiguous(), b = seen.detach().to(type).contiguous();
+  if (floats) return compare_elements(a.const_data_ptr<float>(), b.const_data_ptr<float>(), a.numel());
+  return compare_elements(a.const_data_ptr<double>(), b.const_data_ptr<double>(), a.numel());
+}
+
+// The largest element, by magnitude.
+double magnitude(const at::Tensor& tensor) { return tensor.defined() ? compare(tensor, tensor).largest : 0; }
 
 // The largest difference, relative to the largest element of the expected tensor or to `scale` if that is larger.
 double difference(const at::Tensor& expected, const at::Tensor& seen, double scale) {
-  if (expected.numel() == 0) return 0;
-  const at::Tensor a = expected.detach().to(at::kDouble), b = seen.detach().to(at::kDouble);
-  const at::Tensor same = a.eq(b).logical_or(a.isnan().logical_and(b.isnan()));
-  const double apart = at::where(same, at::zeros_like(a), (a - b).abs()).max().item<double>();
-  return apart == 0 ? 0 : apart / std::max({magnitude(expected), scale, 1e-6});
+  const Comparison both = compare(expected, seen);
+  return both.apart == 0 ? 0 : both.apart / std::max({both.largest, scale, 1e-6});
 }
 
 at::Tensor view_of(const std::byte* address, const Value& value) {
@@ -99,6 +119,8 @@ const Batch& dense(const Batch& batch, Batch& copy) {
 }
 
 namespace {
+
+constexpr std::size_t kMuchMemory = 1 << 20;  // bytes: what is free elsewhere is returned before so much is taken
 
 // Runs forward and backward eagerly, and writes them on the tape.
 Eager record(const CaptureRequest& request, const Batch& batch, Tape& tape, StepResults& results) {
@@ -194,7 +216,7 @@ class RoundingCheck {
   const Batch& batch;
   Snapshot& snapshot;
   double tolerance, scale;
-  std::function<Gradients()> program;  ///< runs it
+  std::function<Gradients()> program;  ///< runs one made anew: eager steps have the memory to themselves
 
   bool passes(const Gradients& eager, const Gradients& seen, double apart) {
     if (!(apart <= kMost)) return false;
@@ -204,9 +226,12 @@ class RoundingCheck {
       const Perturbed perturbed(request.parameters, trial);
       eagers.push_back(run_eagerly());
       if (any_agrees({eagers.back()}, programs)) return true;
-      programs.push_back(program());
-      if (any_agrees(eagers, {programs.back()})) return true;
-      logs += std::log(std::max(gradients_apart(eager, eagers.back(), scale).first, 1e-12));
+      const double own = gradients_apart(eager, eagers.back(), scale).first;
+      if (own <= tolerance) {  // else ties are many
+        programs.push_back(program());
+        if (any_agrees(eagers, {programs.back()})) return true;
+      }
+      logs += std::log(std::max(own, 1e-12));
       if (trial + 1 >= kFewest && apart <= kTimes * std::exp(logs / (trial + 1))) return true;
     }
     return false;
@@ -215,6 +240,7 @@ class RoundingCheck {
  private:
   Gradients run_eagerly() {
     snapshot.restore();
+    return_free_memory();
     const Tape unused;
     StepResults results(&unused);
     const at::AutoGradMode grad_mode(true);
@@ -292,7 +318,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
         "it draws random numbers, as dropout does in train mode, and does not know the model whose mode that is; write "
         "compile_step(model, optimizer, step)");
   }
-  tape = Tape();  // the memory of the recorded step is free for the program's
+  tape = Tape();  // its memory is free for the program's
   const auto structure = structure_of(graph, request.targets, options);
   phases.end("lift");
   if (structure && !debug::dumps()) {
@@ -303,6 +329,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
         throw refused;
       }
       captured.code = known->code;
+      if (captured.code->arena_bytes >= kMuchMemory) return_free_memory();
       captured.program = std::make_unique<Program>(known->code, known->bind(graph, request.targets));
       captured.program->set_generator(request.generator);
       captured.notes = known->notes;
@@ -314,6 +341,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
     }
   }
 
+  return_free_memory();
   auto shared = std::make_shared<SharedCode>();
   const Sources sources(graph, request.targets);
   run_passes(graph, request.targets, options, debug::observer());
@@ -324,17 +352,21 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   shared->notes = captured.notes = graph.notes;
   shared->boxed = captured.boxed = boxed_names(*captured.code);
   phases.end("lowering");
-  captured.program = std::make_unique<Program>(captured.code, std::move(lowered.externals));
+  const auto make_program = [&] {
+    if (captured.code->arena_bytes >= kMuchMemory) return_free_memory();
+    captured.program = std::make_unique<Program>(captured.code, lowered.externals);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (i < captured.code->inputs.size() && captured.code->inputs[i] > 0) {
+        captured.program->set_input(i, inputs[i].const_data_ptr());
+      }
+    }
+  };
+  make_program();
   phases.end("memory");
   debug::lowered(*captured.code);
 
   // The shadow step: from the same state the program has to give what eager gave.
   for (const Named& external : request.externals) eager.externals.push_back(external.tensor.detach().clone());
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (i < captured.code->inputs.size() && captured.code->inputs[i] > 0) {
-      captured.program->set_input(i, inputs[i].const_data_ptr());
-    }
-  }
   const auto run_program = [&] {
     snapshot.restore();
     if (request.targets.accumulate) {
@@ -357,16 +389,16 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       }
       throw NotCapturable(text.str());
     };
-    const auto compare = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen) {
+    const auto expect_equal = [&](const std::string& what, const at::Tensor& expected, const at::Tensor& seen) {
       const double apart = difference(expected, seen, 0);
       if (!(apart <= options.tolerance)) refuse(what, apart);
     };
     for (std::size_t i = 0; i < eager.results.size(); ++i) {
       const auto& result = captured.code->results[i];
-      compare(result.name, eager.results[i], view_of(captured.program->result(i), result.value));
+      expect_equal(result.name, eager.results[i], view_of(captured.program->result(i), result.value));
     }
     for (std::size_t i = 0; i < eager.externals.size(); ++i) {
-      compare(request.externals[i].name, eager.externals[i], request.externals[i].tensor);
+      expect_equal(request.externals[i].name, eager.externals[i], request.externals[i].tensor);
     }
     // A gradient that cancels, of what stands before a normalisation, is nothing but rounding: beside the others it
     // does not count.
@@ -380,8 +412,15 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
         return copies;
       };
       RoundingCheck check{.request = request, .batch = batch, .snapshot = snapshot, .tolerance = options.tolerance,
-                          .scale = largest, .program = [&] { return run_program(), clones(); }};
+                          .scale = largest, .program = [&] {
+                            make_program();
+                            run_program();
+                            captured.program.reset();
+                            return clones();
+                          }};
+      captured.program.reset();
       if (!check.passes(eager.gradients, clones(), apart)) refuse("gradient of " + request.parameters[worst].name, apart);
+      make_program();
     }
   }
   captured.program->set_generator(request.generator);

@@ -14,12 +14,20 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
+// Zeroed; large memory comes from the system as zeros that are made when they are met first. What calloc gave stands
+// before it.
 std::unique_ptr<std::byte[], void (*)(std::byte*)> allocate(std::size_t bytes) {
-  const std::size_t size = (std::max<std::size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlignment, size));
-  if (memory == nullptr) throw std::bad_alloc();
-  std::memset(memory, 0, size);
-  return {memory, [](std::byte* pointer) { std::free(pointer); }};
+  constexpr std::size_t before = kAlignment + sizeof(void*);
+  void* const whole = std::calloc(1, bytes + before);
+  if (whole == nullptr) throw std::bad_alloc();
+  const auto address = (reinterpret_cast<std::uintptr_t>(whole) + before) / kAlignment * kAlignment;
+  auto* const memory = reinterpret_cast<std::byte*>(address);
+  std::memcpy(memory - sizeof(void*), &whole, sizeof(void*));
+  return {memory, [](std::byte* pointer) {
+            void* given = nullptr;
+            std::memcpy(&given, pointer - sizeof(void*), sizeof(void*));
+            std::free(given);
+          }};
 }
 
 }  // namespace

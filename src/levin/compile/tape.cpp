@@ -10,6 +10,10 @@
 #include <c10/util/hash.h>
 #include <torch/library.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -182,6 +186,7 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
       if (number >= 0) tape.written.insert(tape.tensors[static_cast<std::size_t>(number)].storage().unsafeGetStorageImpl());
     }
   }
+  tape.let_go();
   call_unrecorded(op, below, stack);
   for (std::size_t i = stack->size() - schema.returns().size(); i < stack->size(); ++i) {
     const c10::IValue& value = (*stack)[i];
@@ -204,7 +209,6 @@ void record(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit:
   }
   keep_made(tape, call);
   tape.records.push_back(std::move(call));
-  tape.let_go();
 }
 
 TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
@@ -228,7 +232,7 @@ Tape::Key Tape::key_of(const at::Tensor& tensor) {
           .dtype = tensor.scalar_type()};
 }
 
-constexpr std::size_t kLarge = 1 << 16, kOften = 1 << 22;  // bytes
+constexpr std::size_t kLarge = 1 << 16, kMuch = 1 << 26;  // bytes
 
 std::size_t Tape::Hash::operator()(const Key& key) const {
   std::size_t seed = c10::get_hash(key.storage, key.offset, static_cast<int>(key.dtype));
@@ -244,9 +248,7 @@ int Tape::number(const at::Tensor& tensor) {
     // Not the tensor itself: t_() and its like would change the shape that is written down here.
     tensors.emplace_back(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(c10::VariableVersion(0), false));
     if (device == at::kCPU && tensor.storage().nbytes() >= kLarge) {
-      const auto [holders, is_new_memory] = large_.try_emplace(tensor.storage().unsafeGetStorageImpl(), 0);
-      ++holders->second;
-      if (is_new_memory) made_bytes_ += tensor.storage().nbytes();
+      ++large_[tensor.storage().unsafeGetStorageImpl()];
     }
   }
   return found->second;
@@ -254,16 +256,25 @@ int Tape::number(const at::Tensor& tensor) {
 
 // A step whose every temporary stays takes twice the memory of an eager one.
 void Tape::let_go() {
-  if (made_bytes_ < kOften) return;
-  made_bytes_ = 0;
+  if (large_.empty()) return;
   // check_made() reads these.
   for (const auto& [number, copy] : made) large_.erase(tensors[static_cast<std::size_t>(number)].storage().unsafeGetStorageImpl());
-  std::erase_if(large_, [](const auto& entry) {
+  std::erase_if(large_, [this](const auto& entry) {
     const auto& [storage, holders] = entry;
     if (c10::raw::intrusive_ptr::use_count(storage) != holders) return false;
     storage->set_data_ptr_noswap(at::DataPtr(nullptr, storage->device()));
+    free_bytes_ += storage->nbytes();
     return true;
   });
+  if (free_bytes_ < kMuch) return;
+  free_bytes_ = 0;
+  return_free_memory();
+}
+
+void return_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 bool Tape::draws() const {
