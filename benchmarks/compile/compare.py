@@ -5,6 +5,7 @@ Usage: compare.py STEP_COMPILED_BINARY PYTHON_WITH_TORCH [PART_OF_A_MODELS_NAME]
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -23,10 +24,18 @@ def measure(command):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+def peak(way, model):
+    (run,) = measure([binary, "memory", way, model])
+    return run["mib"][0]
+
+
 # Peers before and after ours, so that a drift of the machine shows.
 peers = [python, str(pathlib.Path(__file__).with_name("peers.py")), "3", wanted]
-tables = {}
+tables, captures = {}, {}
 for run in measure(peers) + measure([binary, "5", wanted]) + measure(peers):
+    if "capture" in run:
+        captures[run["model"]] = run["capture"]
+        continue
     tables.setdefault(run["model"], {}).setdefault(run["name"], []).extend(run["us"])
 print("a training step with Adam on one thread, microseconds\n")
 for model, ways in tables.items():
@@ -37,3 +46,12 @@ for model, ways in tables.items():
 print_table(["compiled steps of Levin over", "PyTorch's best"],
             [[model, f"{min(ways['Levin, compiled']) / min(min(us) for name, us in ways.items() if 'PyTorch' in name):.2f}"]
              for model, ways in tables.items()])
+print("\nthe last capture of each; recorded and shadow step hold the arithmetic of a step each, the comparison of up to"
+      " six where rounding makes gradients jump\n")
+print_table(["model", "milliseconds"], captures.items())
+print("\npeak of memory of a process that trains, over what LibTorch takes, MiB\n")
+rows = []
+for model in tables:
+    eager, compiled = ([peak(way, model) for _ in range(3)] for way in ("eager", "compiled"))
+    rows.append([model, spread(eager), spread(compiled), f"{statistics.median(compiled) / statistics.median(eager):.2f}"])
+print_table(["model", "LibTorch, eager", "Levin, compiled", "ratio"], rows)
