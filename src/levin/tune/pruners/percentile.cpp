@@ -1,28 +1,71 @@
 #include <levin/tune/pruners/percentile.h>
 
 #include <levin/tune/pareto.h>
+#include <levin/tune/samplers/per_study.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <vector>
 
 namespace levin::tune {
 namespace {
 
-// The percentile as numpy has it: linear between neighbours, NaN left out; NaN when nothing is left.
-double percentile_of(std::vector<double>& values, double percent) {
-  std::erase_if(values, [](double v) { return std::isnan(v); });
-  if (values.empty()) return std::nan("");
-  const double position = percent / 100 * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<std::ptrdiff_t>(std::floor(position));
-  std::nth_element(values.begin(), values.begin() + low, values.end());
-  const double a = values[static_cast<std::size_t>(low)];
+// The percentile of sorted values as numpy has it, linear between neighbours; NaN when there are none.
+double percentile_of(const std::vector<double>& sorted, double percent) {
+  if (sorted.empty()) return std::nan("");
+  const double position = percent / 100 * static_cast<double>(sorted.size() - 1);
+  const auto low = static_cast<std::size_t>(std::floor(position));
+  const double a = sorted[low];
   const double t = position - static_cast<double>(low);
   if (t == 0) return a;
-  const double b = *std::min_element(values.begin() + low + 1, values.end());
+  const double b = sorted[low + 1];
   if (a == b) return a;  // also where both are infinite
   return t < 0.5 ? a + (b - a) * t : b - (b - a) * (1 - t);
 }
+
+// What the completed trials of a study reported at one step.
+class StepReports {
+ public:
+  void add(double value) {
+    ++count_;
+    if (!std::isnan(value)) fresh_.push_back(value);
+  }
+  std::int64_t count() const { return count_; }  // with NaN
+
+  const std::vector<double>& sorted() {
+    if (fresh_.size() < 16) {
+      for (const double value : fresh_) sorted_.insert(std::upper_bound(sorted_.begin(), sorted_.end(), value), value);
+    } else {
+      const auto middle = static_cast<std::ptrdiff_t>(sorted_.size());
+      sorted_.insert(sorted_.end(), fresh_.begin(), fresh_.end());
+      std::sort(sorted_.begin() + middle, sorted_.end());
+      std::inplace_merge(sorted_.begin(), sorted_.begin() + middle, sorted_.end());
+    }
+    fresh_.clear();
+    return sorted_;
+  }
+
+ private:
+  std::int64_t count_ = 0;
+  std::vector<double> sorted_, fresh_;
+};
+
+// The same of all steps, as far as the list of finished trials was read.
+struct StudyReports {
+  std::size_t n_read = 0;
+  std::int64_t n_complete = 0;
+  std::map<std::int64_t, StepReports> steps;
+
+  void read(std::span<const TrialPtr> finished) {
+    for (; n_read < finished.size(); ++n_read) {
+      if (finished[n_read]->state != TrialState::complete) continue;
+      ++n_complete;
+      for (const auto& [step, value] : finished[n_read]->intermediate_values) steps[step].add(value);
+    }
+  }
+};
 
 void require(bool holds, const char* what, double value) {
   if (!holds) throw Error({.what = what, .value = format_double(value), .where = "pruner", .hint = {}});
@@ -30,7 +73,13 @@ void require(bool holds, const char* what, double value) {
 
 }  // namespace
 
-PercentilePruner::PercentilePruner(PercentilePrunerOptions options) : options_(options) {
+struct PercentilePruner::Reports {
+  std::mutex mutex;
+  PerStudy<StudyReports> studies;
+};
+
+PercentilePruner::PercentilePruner(PercentilePrunerOptions options)
+    : options_(options), reports_(std::make_shared<Reports>()) {
   const auto number = [](std::int64_t value) { return static_cast<double>(value); };
   require(options.percentile >= 0 && options.percentile <= 100, "percentile must lie between 0 and 100",
           options.percentile);
@@ -45,14 +94,11 @@ bool PercentilePruner::prune(StudyView& study, const FrozenTrial& trial) {
   const std::int64_t step = trial.intermediate_values.back().first;
   if (study.is_multi_objective()) return prune_by_rank(study, trial, step);
 
-  std::int64_t n_complete = 0;
-  std::vector<double> at_step;
-  for (const auto& other : study.trials().finished()) {
-    if (other->state != TrialState::complete) continue;
-    ++n_complete;
-    if (const double* value = other->intermediate_values.find(step)) at_step.push_back(*value);
-  }
-  if (n_complete == 0 || n_complete < options_.n_startup_trials) return false;
+  const TrialsSnapshot trials = study.trials();
+  const std::lock_guard lock(reports_->mutex);
+  StudyReports& reports = reports_->studies.of(trials);
+  reports.read(trials.finished());
+  if (reports.n_complete == 0 || reports.n_complete < options_.n_startup_trials) return false;
 
   const bool maximize = study.direction() == Direction::maximize;
   double best = std::nan("");
@@ -60,8 +106,9 @@ bool PercentilePruner::prune(StudyView& study, const FrozenTrial& trial) {
     if (!std::isnan(value) && (std::isnan(best) || (maximize ? value > best : value < best))) best = value;
   }
   if (std::isnan(best)) return true;
-  if (std::cmp_less(at_step.size(), options_.n_min_trials)) return false;
-  const double bar = percentile_of(at_step, maximize ? 100 - options_.percentile : options_.percentile);
+  StepReports& at_step = reports.steps[step];
+  if (at_step.count() < options_.n_min_trials) return false;
+  const double bar = percentile_of(at_step.sorted(), maximize ? 100 - options_.percentile : options_.percentile);
   if (std::isnan(bar)) return false;
   return maximize ? best < bar : best > bar;
 }

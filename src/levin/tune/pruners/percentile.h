@@ -4,6 +4,7 @@
 #include <levin/tune/pruners/pruner.h>
 
 #include <cstdint>
+#include <memory>
 
 namespace levin::tune {
 
@@ -31,9 +32,12 @@ class LEVIN_API PercentilePruner : public Pruner {
   bool judges_several_objectives() const override { return true; }
 
  private:
+  struct Reports;  // of the completed trials, in order, for the studies seen last
+
   bool prune_by_rank(StudyView& study, const FrozenTrial& trial, std::int64_t step) const;
 
   PercentilePrunerOptions options_;
+  std::shared_ptr<Reports> reports_;
 };
 
 struct MedianPrunerOptions {
