@@ -30,21 +30,43 @@ std::optional<std::int64_t> estimated_resource(const TrialsSnapshot& trials,
   return std::max<std::int64_t>(*longest / 100, 1);
 }
 
-std::vector<double> rung_values(const Value& stored) {
-  if (stored.is_number()) return {stored.as_double()};
-  std::vector<double> out;
-  if (stored.is_list()) {
-    for (const auto& value : stored.as_list()) out.push_back(value.is_number() ? value.as_double() : std::nan(""));
+// The trials on one rung, as one of them sees it.
+class Rung {
+ public:
+  Rung(const std::vector<double>& own, const std::vector<Direction>& directions)
+      : directions_(directions), own_(to_losses(own, directions)) {
+    if (own.size() > 1) pool_.push_back(own_);
   }
-  return out;
-}
 
-// Whether the first point is one of the best `n`; with one objective, ties are.
-bool among_the_best(const std::vector<std::vector<double>>& pool, std::size_t n) {
-  if (pool.front().size() > 1) return best_by_dominance(pool, n).front() == 0;
-  const auto better = std::count_if(pool.begin(), pool.end(), [&](const auto& p) { return p[0] < pool.front()[0]; });
-  return std::cmp_less(better, n);
-}
+  /** Takes what another trial stored when it came here. */
+  void add(const Value& stored) {
+    if (own_.size() == 1) {
+      if (!stored.is_number()) return;
+      ++size_;
+      const double value = stored.as_double();
+      n_better_ += (directions_.front() == Direction::maximize ? -value : value) < own_.front();
+    } else if (stored.is_list() && stored.as_list().size() == own_.size()) {
+      ++size_;
+      std::vector<double> values;
+      for (const auto& value : stored.as_list()) values.push_back(value.is_number() ? value.as_double() : std::nan(""));
+      pool_.push_back(to_losses(values, directions_));
+    }
+  }
+
+  std::int64_t size() const { return size_; }
+
+  /** Whether the trial is one of the best `n`; with one objective, ties are. */
+  bool among_the_best(std::int64_t n) const {
+    if (own_.size() == 1) return n_better_ < n;
+    return best_by_dominance(pool_, static_cast<std::size_t>(n)).front() == 0;
+  }
+
+ private:
+  const std::vector<Direction>& directions_;
+  std::vector<double> own_;
+  std::int64_t size_ = 1, n_better_ = 0;
+  std::vector<std::vector<double>> pool_;  // losses of several objectives, the trial's own first
+};
 
 }  // namespace
 
@@ -88,27 +110,24 @@ bool SuccessiveHalvingPruner::prune_among(StudyView& study, const FrozenTrial& t
     if (static_cast<double>(step) < rung_step) return false;
     if (std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) return true;
 
-    // Losses of the trials that have reached this rung, this trial's first.
     const std::string key = rung_key(rung);
-    std::vector<std::vector<double>> pool{to_losses(values, study.directions())};
+    Rung reached(values, study.directions());
     const auto collect = [&](std::span<const TrialPtr> trials) {
       for (const auto& other : trials) {
         if (other->number == trial.number) continue;
-        const Value* reached = other->system_attrs.find(key);
-        if (reached == nullptr || !competes(*other)) continue;
-        auto others_values = rung_values(*reached);
-        if (others_values.size() == values.size()) pool.push_back(to_losses(others_values, study.directions()));
+        const Value* stored = other->system_attrs.find(key);
+        if (stored != nullptr && competes(*other)) reached.add(*stored);
       }
     };
-    collect(study.trials().finished());
-    collect(study.trials().unfinished());
+    const TrialsSnapshot trials = study.trials();
+    collect(trials.finished());
+    collect(trials.unfinished());
     study.set_system_attr(key, values.size() == 1 ? Value(values.front()) : Value(List(values.begin(), values.end())));
 
-    const auto n = static_cast<std::int64_t>(pool.size());
-    if (n <= options_.bootstrap_count) return true;
+    if (reached.size() <= options_.bootstrap_count) return true;
     // Of the first few the best goes on: nothing waits here for a rung to fill.
-    const std::int64_t n_kept = std::max<std::int64_t>(n / options_.reduction_factor, 1);
-    if (!among_the_best(pool, static_cast<std::size_t>(n_kept))) return true;
+    const std::int64_t n_kept = std::max<std::int64_t>(reached.size() / options_.reduction_factor, 1);
+    if (!reached.among_the_best(n_kept)) return true;
   }
 }
 
