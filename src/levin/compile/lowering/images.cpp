@@ -21,8 +21,11 @@ bool all_are(const std::vector<std::int64_t>& list, std::int64_t value) {
 
 // --- convolution ---
 
-// The direct kernels beat oneDNN for few channels (benchmarks/compile/kernel_speed.cpp).
-constexpr std::int64_t kMostInChannels = 8, kMostOutChannels = 32;
+// The direct kernels beat oneDNN for few channels (benchmarks/compile/own_or_aten.cpp). The choice hangs on the shape
+// alone: the bits of a run must not depend on what was measured when it began.
+bool are_few(std::int64_t in_channels, std::int64_t out_channels) {
+  return in_channels <= 4 ? out_channels <= 64 : in_channels <= 8 && out_channels <= 32;
+}
 
 // Settings of a 2-D convolution of stride 1 without dilation and groups; `stride` is the number of that argument.
 std::optional<kernels::Conv> conv_of(const Graph& graph, const Node& node, ValueId input, ValueId weight,
@@ -34,7 +37,7 @@ std::optional<kernels::Conv> conv_of(const Graph& graph, const Node& node, Value
                      all_are(node.constant(stride + 2).toIntVector(), 1) && !node.constant(stride + 3).toBool() &&
                      node.constant(stride + 5).toInt() == 1;
   const auto padding = pair_of(node.constant(stride + 1));
-  if (!plain || x.sizes[1] > kMostInChannels || w.sizes[0] > kMostOutChannels) return std::nullopt;
+  if (!plain || !are_few(x.sizes[1], w.sizes[0])) return std::nullopt;
   const kernels::Conv conv{.batch = x.sizes[0], .in_channels = x.sizes[1], .out_channels = w.sizes[0],
                            .height = x.sizes[2], .width = x.sizes[3], .kernel_h = w.sizes[2], .kernel_w = w.sizes[3],
                            .padding_h = padding[0], .padding_w = padding[1]};
@@ -234,7 +237,7 @@ std::vector<Emission> adaptive_max_pool_backward(const Graph& graph, const Node&
 
 constexpr std::array<Rule, 12> kRules = {{
     {"aten::convolution", "direct convolution of few channels", &convolution,
-     "2-D, stride 1, no dilation, one group, not transposed; at most 8 input and 32 output channels; kernels up to 7 x 7, padding below the kernel's size"},
+     "2-D, stride 1, no dilation, one group, not transposed; at most 8 input and 32 output channels, or 4 and 64; kernels up to 7 x 7, padding below the kernel's size"},
     {"aten::convolution_backward", "its gradients", &convolution_backward,
      "as forward; a gradient of the bias only beside that of the weight"},
     {"aten::max_pool2d_with_indices", "max pooling", &max_pool,

@@ -37,7 +37,7 @@ std::vector<Emission> emit(const Graph& graph, const Node& node) {
 }
 
 constexpr std::array<Rule, 1> kRules = {{{"levin::gemm", "matrix product with bias, relu or relu's derivative", &emit,
-     "either operand transposed, rows with gaps; a bias of one row; the result in rows",
+     "either operand transposed, rows with gaps; a bias of one row; the result in rows; a right-hand operand of less than 2^20 elements (MKL is faster beyond)",
      "`mm`, `addmm`, `bmm`, `baddbmm` (alpha and beta 1), a bias added behind, `relu`, `threshold_backward`"}}};
 
 }  // namespace
