@@ -142,7 +142,8 @@ inline void expect_same_outcome(const nn::Module& eager, const nn::Module& compi
     } else if (seen.defined()) {
       EXPECT_EQ(seen.abs().max().item<double>(), 0) << name << " has a gradient, eager gives it none";
     }
-    expect_close(a[i].value(), b[i].value(), bounds.gradients, "parameter " + name);
+    // One that a step takes close to 0 is as far off as its gradient.
+    expect_close(a[i].value(), b[i].value(), bounds.gradients, "parameter " + name, 0.1);
   }
   const auto c = eager.named_buffers(), d = compiled.named_buffers();
   ASSERT_EQ(c.size(), d.size());
