@@ -164,11 +164,14 @@ int main(int argc, char** argv) {
   for (const Model& model : levin::benchmarks::models()) {
     if (model.name.find(wanted) == std::string::npos) continue;
     const auto batch = model.batch();
-    const std::vector<std::pair<std::string, std::function<void()>>> ways = {
+    std::vector<std::pair<std::string, std::function<void()>>> ways = {
         {"LibTorch, eager", eager_libtorch(model, batch)},
         {"Levin, eager", eager_levin(model, batch)},
         {"Levin, compiled without fusion", compiled(model, batch, {.fuse = false})},
         {"Levin, compiled", compiled(model, batch, {})}};
+    if (model.name.find("dropout") != std::string::npos) {
+      ways.emplace_back("Levin, compiled, fast dropout", compiled(model, batch, {.fast_dropout = true}));
+    }
     std::vector<double> captures, further;
     std::string parts, parts_again;
     std::vector<std::vector<double>> us(ways.size() + 3);
