@@ -185,7 +185,8 @@ inline Bounds widened(Bounds bounds, Subject& subject, const std::vector<Tensor>
     const auto seen = run(true);
     bounds.loss = std::max(bounds.loss, std::min(1e-4, 4 * apart(expected[0], seen[0], 1)));
     for (std::size_t p = 1; p < expected.size(); ++p) {
-      if (expected[p].defined()) bounds.gradients = std::max(bounds.gradients, std::min(1e-3, 4 * apart(expected[p], seen[p], 0.1)));
+      if (!expected[p].defined()) continue;
+      bounds.gradients = std::max(bounds.gradients, std::min(1e-3, 4 * apart(expected[p], seen[p], 0.1)));
     }
   }
   const torch::NoGradGuard no_grad;
