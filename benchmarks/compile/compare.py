@@ -1,6 +1,6 @@
 """One table a model: microseconds a training step by each way of taking it, and how many compiled steps that is.
 
-Usage: compare.py STEP_COMPILED_BINARY PYTHON_WITH_TORCH [PART_OF_A_MODELS_NAME]
+Usage: compare.py STEP_COMPILED_BINARY PYTHON_WITH_TORCH [PART_OF_A_MODELS_NAME [THREADS]]
 """
 import json
 import os
@@ -14,11 +14,14 @@ from table import print_table, spread  # noqa: E402
 
 binary, python = sys.argv[1:3]
 wanted = sys.argv[3] if len(sys.argv) > 3 else ""
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+threads = sys.argv[4] if len(sys.argv) > 4 else "1"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": threads}
+if threads == "1":
+    ENVIRONMENT["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 def measure(command):
-    done = subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     if done.returncode:
         sys.exit(done.stderr)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -30,14 +33,14 @@ def peak(way, model):
 
 
 # Peers before and after ours, so that a drift of the machine shows.
-peers = [python, str(pathlib.Path(__file__).with_name("peers.py")), "3", wanted]
+peers = [python, str(pathlib.Path(__file__).with_name("peers.py")), "3", wanted, threads]
 tables, captures = {}, {}
-for run in measure(peers) + measure([binary, "5", wanted]) + measure(peers):
+for run in measure(peers) + measure([binary, "5", wanted, threads]) + measure(peers):
     if "capture" in run:
         captures[run["model"]] = run["capture"]
         continue
     tables.setdefault(run["model"], {}).setdefault(run["name"], []).extend(run["us"])
-print("a training step with Adam on one thread, microseconds\n")
+print(f"a training step with Adam on {threads} thread{'s' * (threads != '1')}, microseconds\n")
 for model, ways in tables.items():
     least = min(ways["Levin, compiled"])
     print_table([model, "median (quartiles)", "least", "compiled steps"],

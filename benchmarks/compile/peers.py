@@ -1,7 +1,7 @@
 """Microseconds a training step of the same models in PyTorch (eager, fused Adam, torch.compile where there is a
-compiler) and, where it is installed, JAX's scan. A line of JSON a run, as step_compiled's. All runs take one thread and
-are timed by the processor's time, which other work on the machine disturbs least.
-Usage: peers.py [rounds [part of a model's name]]"""
+compiler) and, where it is installed, JAX's scan. A line of JSON a run, as step_compiled's. On one
+thread, the default, it is the processor's time, which other work on the machine disturbs least; on several the clock's.
+Usage: peers.py [rounds [part of a model's name [threads]]]"""
 import json
 import shutil
 import sys
@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 WANTED = sys.argv[2] if len(sys.argv) > 2 else ""
-torch.set_num_threads(1)
+THREADS = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+clock = time.process_time if THREADS == 1 else time.perf_counter
+torch.set_num_threads(THREADS)
 torch.manual_seed(1)
 
 
@@ -121,10 +123,10 @@ def report(model, name, us):
 
 
 def timed(step, count):
-    since = time.process_time()
+    since = clock()
     for _ in range(count):
         step()
-    return (time.process_time() - since) / count * 1e6
+    return (clock() - since) / count * 1e6
 
 
 def training_step(make, inputs, target, loss_fn, compiled=False, **options):
@@ -194,9 +196,9 @@ def scan(model, sizes, inputs, target, loss_of, count):
     jax.block_until_ready(run(carry))
     us = []
     for _ in range(ROUNDS):
-        since = time.process_time()
+        since = clock()
         jax.block_until_ready(run(carry))
-        us.append((time.process_time() - since) / count * 1e6)
+        us.append((clock() - since) / count * 1e6)
     report(model, "JAX, scan", us)
 
 

@@ -1,5 +1,6 @@
 // Microseconds a training step of several models: eager LibTorch, eager Levin, compiled, the Trainer. A line of JSON a
-// run: {"model", "name", "us": [...]}. Usage: step_compiled [rounds [part of a model's name]]
+// run: {"model", "name", "us": [...]}. Usage: step_compiled [rounds [part of a model's name
+// [threads]]]. On one thread it is the processor's time, on several that of the clock.
 // step_compiled memory eager|compiled [part of a model's name]: some steps of one model, and the process's peak of memory
 // over what it had before: {"model", "name", "mib": [...]}.
 #include "limit.h"
@@ -22,10 +23,10 @@ using torch::Tensor;
 
 namespace {
 
-/** What the processor has worked for this process: other work on the machine disturbs it least. */
+/** What the processor has worked for this process, which other work on the machine disturbs least; of threads the clock. */
 double now() {
   timespec time;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  clock_gettime(torch::get_num_threads() == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
   return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) * 1e-3;
 }
 
@@ -156,7 +157,7 @@ int measure_memory(const std::string& way, const std::string& wanted) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  torch::set_num_threads(1);
+  torch::set_num_threads(argc > 3 && std::string(argv[1]) != "memory" ? std::atoi(argv[3]) : 1);
   levin::seed_everything(1);
   if (argc > 2 && std::string(argv[1]) == "memory") return measure_memory(argv[2], argc > 3 ? argv[3] : "");
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 7;
