@@ -167,6 +167,7 @@ std::size_t fuse_biases(Graph& graph) {
     for (const std::size_t side : {0, 1}) {
       if (add.arguments[side].kind != Argument::Kind::value || add.arguments[1 - side].kind != Argument::Kind::value) break;
       const ValueId sum = add.out(), bias = add.in(1 - side);
+      if (graph.at(bias).buffer == graph.at(add.in(side)).buffer) break;  // added to itself
       const int producer = product_before(graph, uses, add.in(side), n);
       if (producer == kNone || !graph.at(sum).contiguous() || graph.at(sum).sizes != graph.at(add.in(side)).sizes) continue;
       const Node& product = graph.nodes[static_cast<std::size_t>(producer)];

@@ -40,6 +40,7 @@ bool fuse_residual(Graph& graph, const Uses& uses, std::size_t n) {
   const auto place = static_cast<std::size_t>(added);
   const Node& sum = graph.nodes[place];
   if (!sum.is("aten::add.Tensor") || sum.constant(2).toScalar().toDouble() != 1) return false;
+  if (sum.arguments[0].values == sum.arguments[1].values) return false;  // added to itself
   for (const std::size_t side : {0, 1}) {
     if (sum.arguments[side].kind != Argument::Kind::value || sum.arguments[1 - side].kind != Argument::Kind::value) return false;
     const int before = norm_before(graph, uses, sum.in(side), place);
