@@ -927,6 +927,11 @@ TEST(CompiledNatively, LeavesAloneWhatIsReadElsewhere) {
                  const Tensor r = (x * 2).relu();
                  return torch::max_pool2d(r, 2).sum() + r.square().mean();
                }),
+      function("a product added to itself", {6},
+               [](const Tensor& x, const levin::Batch&) {
+                 const Tensor row = x.mean(0, true).matmul(torch::ones({6, 4}, x.options()));
+                 return (row + row).relu();
+               }),
       function("places that are looked at", {2, 6, 6},
                [](const Tensor& x, const levin::Batch&) {
                  const auto [y, places] = torch::max_pool2d_with_indices((x * 2).relu(), 2);
