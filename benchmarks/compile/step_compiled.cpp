@@ -104,7 +104,8 @@ double fit(const Model& model, const levin::Batch& batch, int batches, int steps
 
 // A step of the Trainer: what a longer run takes more, which leaves the capture out.
 double trainer(const Model& model, const levin::Batch& batch, int batches, int steps) {
-  const int longer = (steps + batches - 1) / batches * batches, shorter = (steps / 4 + batches - 1) / batches * batches;
+  const auto whole_epochs = [&](int of) { return (of + batches - 1) / batches * batches; };
+  const int longer = whole_epochs(steps), shorter = whole_epochs(std::max(steps / 4, 1));
   const double begin = fit(model, batch, batches, shorter);
   return (fit(model, batch, batches, shorter + longer) - begin) / longer;
 }
