@@ -182,7 +182,7 @@ inline std::vector<Model> models() {
        .batch = images(3, 32),
        .loss = cross_entropy,
        .steps = 1,
-       .trainer_steps = 2},
+       .trainer_steps = 4},
       {.name = "GPT 4x128, T 64, b 12",
        .make = [] { return gpt(65, 64, 4, 128, 4); },
        .batch = [] { return levin::Batch{torch::randint(65, {12, 64}), torch::randint(65, {12, 64})}; },
