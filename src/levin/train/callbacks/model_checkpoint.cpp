@@ -162,7 +162,7 @@ void ModelCheckpointImpl::setup(Trainer& trainer, Module&, Stage stage) {
 }
 
 void ModelCheckpointImpl::on_train_start(Trainer& trainer, Module& module) {
-  writer_->prepare(state_bytes(trainer, module, options_.save_weights_only));
+  if (options_.async_save) writer_->prepare(state_bytes(trainer, module, options_.save_weights_only));
   last_time_checked_ = std::chrono::steady_clock::now();
   remove_leftovers(dirpath_);
   std::error_code error;
