@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,6 +44,13 @@ class PostgresServer {
     const std::string schema = "s" + std::to_string(count++);
     run({programs() / "psql", "-q", "-h", folder_, "-U", "levin", "-d", "postgres", "-c", "CREATE SCHEMA " + schema});
     return "postgresql://levin@/postgres?host=" + folder_ + "&options=-csearch_path%3D" + schema;
+  }
+
+  /** Runs SQL in one transaction. */
+  void execute(const std::string& url, const std::string& sql) const {
+    if (run({programs() / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", sql}) != 0) {
+      throw std::runtime_error("psql failed: " + sql);
+    }
   }
 
   /** Stops the server at once, as a crash would, and starts it again. */
@@ -109,8 +117,8 @@ class PostgresServer {
     for (int i = 0; i < 600; ++i) {
       if (process_ > 0 && ::waitpid(process_, nullptr, WNOHANG) == process_) process_ = 0;
       if (process_ == 0) {  // also again, where what a crash left behind kept it from starting
-        process_ = spawn({programs() / "postgres", "-D", folder_ + "/data", "-k", folder_, "-c", "listen_addresses=", "-c",
-                          "fsync=off"});
+        process_ = spawn({programs() / "postgres", "-D", folder_ + "/data", "-k", folder_, "-c",
+                          "listen_addresses=", "-c", "fsync=off"});
       }
       if (run({programs() / "pg_isready", "-q", "-h", folder_, "-U", "levin", "-d", "postgres"}) == 0) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(50));

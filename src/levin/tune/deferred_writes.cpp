@@ -22,7 +22,7 @@ void DeferredWrites::add(std::weak_ptr<StudyTrial> trial) {
   const std::lock_guard lock(mutex_);
   if (!thread_.joinable()) thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
   trials_.push_back(std::move(trial));
-  wake_.notify_all();
+  if (trials_.size() == 1) wake_.notify_all();  // else the thread gathers already
 }
 
 void DeferredWrites::run(std::stop_token stop) {

@@ -118,13 +118,15 @@ void TrialCache::refresh() {
   auto open = std::make_shared<std::vector<TrialPtr>>();
   open_ids_.clear();
   for (auto& trial : trials) {
-    last_id_ = std::max(last_id_, trial->trial_id);
     if (is_finished(trial->state)) {
+      last_id_ = std::max(last_id_, trial->trial_id);
       append(std::move(trial));
     } else {
-      open_ids_.push_back(trial->trial_id);
       open->push_back(std::move(trial));
     }
+  }
+  for (const auto& trial : *open) {
+    if (trial->trial_id < last_id_) open_ids_.push_back(trial->trial_id);
   }
   snapshot_.unfinished_ = std::move(open);
 }

@@ -1,6 +1,7 @@
 #include <levin/tune/samplers/random.h>
 #include <levin/tune/storage/postgres.h>
 #include <levin/tune/study.h>
+#include <levin/tune/study_view.h>
 
 #include <gtest/gtest.h>
 
@@ -69,6 +70,70 @@ TEST_F(PostgresServerTest, AVanishedServerIsWaitedForAndNothingIsLostOrDoubled) 
     EXPECT_EQ(trials[i].state, TrialState::complete);
     EXPECT_EQ(trials[i].values.at(0), trials[i].params.at("x").as_double());
   }
+}
+
+// What a crash may do to a trial that had just begun, and to the sequence of ids, done by hand.
+TEST_F(PostgresServerTest, ATrialWhoseBeginningTheServerLostIsAddedAgain) {
+  const std::string url = PostgresServer::instance().fresh_url();
+  PostgresStorage storage(url), other(url);
+  const auto id = storage.create_study("s", {Direction::minimize}).value();
+  storage.update_trial(storage.next_trial(id)->trial_id, {.state = TrialState::complete, .values = {0.0}});
+  const auto first = storage.next_trial(id), second = storage.next_trial(id);
+  TrialCache seen(std::make_shared<PostgresStorage>(url), id);
+  EXPECT_EQ(seen.read().unfinished().size(), 2u);
+  PostgresServer::instance().execute(
+      url,
+      "DELETE FROM trials WHERE state = 'RUNNING'; SELECT setval(pg_get_serial_sequence('trials', 'trial_id'), 1); "
+      "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
+      "backend_type = 'client backend'");
+  EXPECT_EQ(seen.read().unfinished().size(), 0u);
+  const auto others = other.next_trial(id);
+  EXPECT_EQ(others->trial_id, first->trial_id);
+  EXPECT_EQ(others->number, 1);
+  storage.record_heartbeats(std::vector<std::int64_t>{second->trial_id});
+  storage.update_trial(second->trial_id, {.state = TrialState::complete, .values = {2.0}});
+  EXPECT_EQ(storage.trial(first->trial_id)->datetime_start, first->datetime_start);
+  const auto next = storage.next_trial(id);
+  storage.update_trial(first->trial_id, {.state = TrialState::complete, .values = {1.0}});
+  storage.update_trial(next->trial_id, {.state = TrialState::complete, .values = {3.0}});
+  other.update_trial(others->trial_id, {.state = TrialState::complete, .values = {10.0}});
+  const auto trials = other.read_trials(id, {}, -1);
+  EXPECT_EQ(seen.read().finished().size(), trials.size());
+  std::vector<double> values;
+  for (std::size_t i = 0; i < trials.size(); ++i) {
+    EXPECT_EQ(trials[i]->number, static_cast<std::int64_t>(i));
+    EXPECT_EQ(trials[i]->state, TrialState::complete);
+    values.push_back(trials[i]->values.at(0));
+  }
+  EXPECT_EQ(values, (std::vector<double>{0, 10, 1, 2, 3}));
+  EXPECT_EQ(storage.trial(second->trial_id)->values, std::vector<double>{2});  // its first id still names it here
+}
+
+TEST_F(PostgresServerTest, ATrialThatBeganAtAnotherTimeIsNotWritten) {
+  const std::string url = PostgresServer::instance().fresh_url();
+  PostgresStorage storage(url);
+  const auto id = storage.create_study("s", {Direction::minimize}).value();
+  const auto trial = storage.next_trial(id);
+  PostgresServer::instance().execute(url, "UPDATE trials SET datetime_start = datetime_start + interval '1 second'");
+  const TrialUpdate update{.state = TrialState::complete, .values = {1.0}};
+  EXPECT_THROW(storage.update_trial(trial->trial_id, update), Error);
+  EXPECT_THROW(storage.update_trial(trial->trial_id, {.user_attrs = {{"a", 1}}}), Error);
+  EXPECT_EQ(storage.trial(trial->trial_id)->state, TrialState::running);
+  PostgresStorage(url).update_trial(trial->trial_id, update);  // who did not begin it, does not know when it began
+  EXPECT_EQ(storage.trial(trial->trial_id)->state, TrialState::complete);
+}
+
+TEST_F(PostgresServerTest, KeepsTextWithQuotesAndBackslashes) {
+  PostgresStorage storage(PostgresServer::instance().fresh_url());
+  const auto id = storage.create_study("s", {Direction::minimize}).value();
+  const std::string odd = "a \"b\" \\ {c,d} 'e'\nNULL";
+  TrialUpdate update{.params = {{odd, CategoricalDistribution{{odd, "NULL", ""}}, 0}}, .user_attrs = {{odd, odd}}};
+  update.user_attrs[""] = "";
+  const auto trial = storage.next_trial(id)->trial_id;
+  storage.update_trial(trial, update);
+  const auto read = storage.trial(trial);
+  EXPECT_EQ(read->params.at(odd).as_string(), odd);
+  EXPECT_EQ(read->user_attrs, update.user_attrs);
 }
 
 TEST_F(PostgresServerTest, SaysWhatIsWrong) {

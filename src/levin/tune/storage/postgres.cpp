@@ -22,7 +22,12 @@ using detail::PgRefused;
 using detail::PgRows;
 using detail::PgStatement;
 
-constexpr const char* kDivisionByZero = "22012";  // how a guard within a transaction says no
+// A guard within a transaction: to divide by this fails, and the transaction with it, for a finished trial and for one
+// that began at another time than $2, if that is not null.
+constexpr const char* kOneIfOpen =
+    "(CASE WHEN state IN ('RUNNING', 'WAITING') AND coalesce(datetime_start = $2::timestamp, $2 IS NULL) THEN 1 ELSE 0 "
+    "END)";
+constexpr const char* kDivisionByZero = "22012";
 
 // The tables as Optuna 5 makes them; what is there already stays.
 const std::vector<std::string>& schema() {
@@ -98,69 +103,104 @@ PgParam time_text(const std::optional<TimePoint>& time) {
 
 TimePoint now() { return std::chrono::system_clock::now(); }
 
-// The id of the trial that this transaction adds.
-constexpr const char* kNewTrial = "currval(pg_get_serial_sequence('trials', 'trial_id'))::integer";
+// What the rows of a statement belong to: SQL for its id, and the parameters of that SQL.
+struct Owner {
+  std::string sql;
+  std::vector<PgParam> params = {};
+};
 
-// INSERT ... VALUES (...), (...): one statement for many rows, the first column of each being `owner` (SQL).
+// The trial, or study, that this transaction adds.
+const Owner& new_trial() {
+  static const Owner owner{"currval(pg_get_serial_sequence('trials', 'trial_id'))::integer"};
+  return owner;
+}
+const Owner& new_study() {
+  static const Owner owner{"currval(pg_get_serial_sequence('studies', 'study_id'))::integer"};
+  return owner;
+}
+
+// An array's element as text within the array's.
+std::string quoted_element(const PgParam& value) {
+  if (!value) return "NULL";
+  std::string out = "\"";
+  for (const char c : *value) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out += '"';
+}
+
+// INSERT for many rows, the first column of each being the owner's id. Each further column is sent as an array, so that
+// the statement is the same for any number of rows and the server plans it once.
 class Rows {
  public:
-  Rows(std::string head, std::string owner, std::string tail)
-      : head_(std::move(head)), owner_(std::move(owner)), tail_(std::move(tail)) {}
+  // `types`: of the columns after the first.
+  Rows(std::string head, const Owner& owner, std::vector<const char*> types, std::string tail)
+      : head_(std::move(head)),
+        owner_(owner),
+        types_(std::move(types)),
+        tail_(std::move(tail)),
+        columns_(types_.size()) {}
 
-  // `casts`: what follows each placeholder.
-  void add(std::vector<PgParam> params, const std::vector<const char*>& casts) {
-    values_ += values_.empty() ? "(" : ", (";
-    values_ += owner_;
-    for (std::size_t i = 0; i < params.size(); ++i) {
-      values_ += ", $" + std::to_string(params_.size() + 1) + casts[i];
-      params_.push_back(std::move(params[i]));
+  void add(const std::vector<PgParam>& values) {
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      columns_[i] += (columns_[i].empty() ? "{" : ",") + quoted_element(values[i]);
     }
-    values_ += ')';
   }
 
   void put(std::vector<PgStatement>& statements) && {
-    if (!values_.empty()) statements.push_back({head_ + " VALUES " + values_ + tail_, std::move(params_)});
+    if (columns_.front().empty()) return;
+    PgStatement statement{head_ + " SELECT " + owner_.sql + ", given.* FROM unnest(", owner_.params};
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      statement.params.emplace_back(std::move(columns_[i]) + "}");
+      statement.sql += (i > 0 ? ", $" : "$") + std::to_string(statement.params.size()) + "::" + types_[i] + "[]";
+    }
+    statement.sql += ") AS given" + tail_;
+    statements.push_back(std::move(statement));
   }
 
  private:
-  std::string head_, owner_, tail_, values_;
-  std::vector<PgParam> params_;
+  std::string head_;
+  const Owner& owner_;
+  std::vector<const char*> types_;
+  std::string tail_;
+  std::vector<std::string> columns_;  // arrays as text, without their last brace
 };
 
 template <class Reports>
-void put_children(std::vector<PgStatement>& statements, const std::string& trial,
-                  const std::vector<ParamRecord>& params, const std::vector<double>& values, const Reports& reports,
-                  const Map& user_attrs, const Map& system_attrs) {
+void put_children(std::vector<PgStatement>& statements, const Owner& trial, const std::vector<ParamRecord>& params,
+                  const std::vector<double>& values, const Reports& reports, const Map& user_attrs,
+                  const Map& system_attrs) {
   Rows param_rows("INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)", trial,
+                  {"varchar", "float8", "text"},
                   " ON CONFLICT (trial_id, param_name) DO UPDATE SET param_value = excluded.param_value, "
                   "distribution_json = excluded.distribution_json");
   for (const auto& param : params) {
-    param_rows.add({param.name, format_double(param.internal), param.distribution.to_json()},
-                   {"::varchar", "::float8", "::text"});
+    param_rows.add({param.name, format_double(param.internal), param.distribution.to_json()});
   }
   std::move(param_rows).put(statements);
   Rows value_rows("INSERT INTO trial_values (trial_id, objective, value, value_type)", trial,
+                  {"integer", "float8", "trialvaluetype"},
                   " ON CONFLICT (trial_id, objective) DO UPDATE SET value = excluded.value, "
                   "value_type = excluded.value_type");
   for (std::size_t i = 0; i < values.size(); ++i) {
-    value_rows.add({std::to_string(i), number_text(values[i]), detail::number_type(values[i])},
-                   {"::integer", "::float8", "::trialvaluetype"});
+    value_rows.add({std::to_string(i), number_text(values[i]), detail::number_type(values[i])});
   }
   std::move(value_rows).put(statements);
   Rows report_rows(
       "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, intermediate_value_type)", trial,
+      {"integer", "float8", "trialintermediatevaluetype"},
       " ON CONFLICT (trial_id, step) DO UPDATE SET intermediate_value = excluded.intermediate_value, "
       "intermediate_value_type = excluded.intermediate_value_type");
   for (const auto& [step, value] : reports) {
-    report_rows.add({text(step), number_text(value), detail::number_type(value)},
-                    {"::integer", "::float8", "::trialintermediatevaluetype"});
+    report_rows.add({text(step), number_text(value), detail::number_type(value)});
   }
   std::move(report_rows).put(statements);
   for (const auto& [table, attrs] :
        {std::pair("trial_user_attributes", &user_attrs), std::pair("trial_system_attributes", &system_attrs)}) {
-    Rows rows("INSERT INTO " + std::string(table) + " (trial_id, key, value_json)", trial,
+    Rows rows("INSERT INTO " + std::string(table) + " (trial_id, key, value_json)", trial, {"varchar", "text"},
               " ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json");
-    for (const auto& [key, value] : *attrs) rows.add({key, to_json(value)}, {"::varchar", "::text"});
+    for (const auto& [key, value] : *attrs) rows.add({key, to_json(value)});
     std::move(rows).put(statements);
   }
 }
@@ -194,6 +234,7 @@ class PostgresStorage::Impl {
     constexpr int kAttempts = 5;
     for (int attempt = 1;; ++attempt) {
       try {
+        add_lost_trials();
         return body();
       } catch (const PgLost& lost) {
         if (attempt == kAttempts) {
@@ -327,11 +368,73 @@ class PostgresStorage::Impl {
     return trials.front();
   }
 
-  std::int64_t study_of(std::int64_t trial_id) {
-    if (const auto it = studies_of_trials.find(trial_id); it != studies_of_trials.end()) return it->second;
+  // An unfinished trial that this process writes.
+  struct Begun {
+    std::int64_t study_id;
+    std::optional<TimePoint> start;  // if it was made here
+  };
+
+  Begun& begun_trial(std::int64_t trial_id) {
+    if (const auto it = begun.find(trial_id); it != begun.end()) return it->second;
     const auto rows = connection.run({{"SELECT study_id FROM trials WHERE trial_id = $1::integer", {text(trial_id)}}});
     if (rows[0].empty()) throw_no_trial(trial_id);
-    return studies_of_trials[trial_id] = rows[0].integer(0, 0);
+    return begun[trial_id] = {rows[0].integer(0, 0), std::nullopt};
+  }
+
+  // The id that a trial has now: not the one it began with if it was added again.
+  std::int64_t present_id(std::int64_t trial_id) const {
+    const auto it = added_again.find(trial_id);
+    return it == added_again.end() ? trial_id : it->second;
+  }
+
+  // After a lost connection: adds again what began here and a server that crashed has lost.
+  void add_lost_trials() {
+    if (losses == connection.losses()) return;
+    std::vector<std::pair<std::int64_t, std::int64_t>> ids;  // old and new
+    for (const auto id : unsure) {
+      const auto it = begun.find(id);
+      if (it == begun.end() || !it->second.start) continue;
+      const auto& [study_id, start] = it->second;
+      const auto there =
+          connection.run({{"SELECT trial_id FROM trials WHERE study_id = $1::integer AND datetime_start "
+                           "= $2::timestamp ORDER BY trial_id LIMIT 1",
+                           {text(study_id), time_text(start)}}})[0];
+      if (there.empty()) {
+        if (const auto added = add_again(id, study_id, start)) ids.emplace_back(id, *added);
+      } else if (there.integer(0, 0) != id) {
+        ids.emplace_back(id, there.integer(0, 0));
+      }
+    }
+    std::vector<decltype(begun)::node_type> moved;
+    for (const auto& [id, new_id] : ids) {
+      added_again[id] = new_id;
+      moved.push_back(begun.extract(id));
+      moved.back().key() = new_id;
+    }
+    for (auto& trial : moved) begun.insert(std::move(trial));
+    unsure.clear();
+    losses = connection.losses();
+  }
+
+  // The new id; null if the study is gone.
+  std::optional<std::int64_t> add_again(std::int64_t id, std::int64_t study_id, const std::optional<TimePoint>& start) {
+    FrozenTrial trial;
+    trial.datetime_start = start;
+    // Nobody gets the old id after this: it stands for the new one here.
+    std::vector<PgStatement> statements{
+        {"SELECT count(nextval(ids)) FROM (SELECT pg_get_serial_sequence('trials', 'trial_id')::regclass AS ids) AS "
+         "trial_ids, generate_series(coalesce(pg_sequence_last_value(ids), 0), $1::bigint)",
+         {text(id)}}};
+    put_new_trial(statements, study_id, trial);
+    try {
+      const auto made = connection.run(statements)[2];
+      console::warning("the PostgreSQL server crashed and lost a trial that had just begun; it goes on as trial " +
+                       made.text(0, 1));
+      return made.integer(0, 0);
+    } catch (const PgRefused& refused) {
+      if (refused.state() != "23503") throw;
+      return std::nullopt;
+    }
   }
 
   // Checks parameters against the first of their names in the study. When a name is new to this process, the study is
@@ -391,7 +494,7 @@ class PostgresStorage::Impl {
                               "RETURNING trial_id, number",
                           {text(study_id), to_string(content.state), time_text(content.datetime_start),
                            time_text(content.datetime_complete)}});
-    put_children(statements, kNewTrial, params_of(content), content.values, content.intermediate_values,
+    put_children(statements, new_trial(), params_of(content), content.values, content.intermediate_values,
                  content.user_attrs, content.system_attrs);
   }
 
@@ -407,9 +510,10 @@ class PostgresStorage::Impl {
   // Who may not make the index does without: claims take longer then, the more trials the longer.
   void index_waiting() {
     if (std::exchange(indexes_waiting, true)) return;
-    const auto there = connection.run({{"SELECT 1 FROM pg_catalog.pg_class WHERE relname = $1 AND "
-                                        "pg_catalog.pg_table_is_visible(oid)",
-                                        {detail::kWaitingIndexName}}});
+    const auto there =
+        connection.run({{"SELECT 1 FROM pg_catalog.pg_class WHERE relname = $1 AND "
+                         "pg_catalog.pg_table_is_visible(oid)",
+                         {detail::kWaitingIndexName}}});
     if (!there[0].empty()) return;
     try {
       connection.run({{detail::kWaitingIndex}});
@@ -439,7 +543,10 @@ class PostgresStorage::Impl {
                "RETURNING trial_id, number)";
       }
       sql += " SELECT trial_id, number, true FROM claimed";
-      if (create) sql += " UNION ALL SELECT trial_id, number, false FROM made";
+      // Nobody waits until a new trial is on the disk: see `unsure`.
+      if (create) {
+        sql += " UNION ALL SELECT trial_id, number, set_config('synchronous_commit', 'off', true) IS NULL FROM made";
+      }
       std::vector<PgStatement> statements{lock_study(study_id), {sql, {text(study_id), stamp}}};
       if (heartbeat) {
         statements.push_back(
@@ -459,8 +566,10 @@ class PostgresStorage::Impl {
       if (rows[0].empty()) throw_no_study(study_id);
       if (rows[1].empty()) return nullptr;
       const std::int64_t id = rows[1].integer(0, 0);
-      studies_of_trials[id] = study_id;
-      if (rows[1].text(0, 2) == "t") return read_trial(id);
+      const bool claimed = rows[1].text(0, 2) == "t";
+      begun[id] = {study_id, claimed ? std::nullopt : std::optional(start)};
+      if (claimed) return read_trial(id);
+      unsure.push_back(id);
       auto trial = std::make_shared<FrozenTrial>();
       trial->trial_id = id;
       trial->number = rows[1].integer(0, 1);
@@ -473,7 +582,12 @@ class PostgresStorage::Impl {
   PgConnection connection;
   detail::DistributionCache distributions;
   std::map<std::int64_t, std::unordered_map<std::string, Distribution>> first_distributions;  // by study and name
-  std::unordered_map<std::int64_t, std::int64_t> studies_of_trials;  // of unfinished trials begun here
+  std::unordered_map<std::int64_t, Begun> begun;                                              // by id
+  // Ids of new trials that may not be on the disk yet: should the server crash now it may lose them and give their ids
+  // to others. What is written and waited for later brings them to the disk, too.
+  std::vector<std::int64_t> unsure;
+  std::int64_t losses = 0;                                     // of the connection, when `unsure` was looked through
+  std::unordered_map<std::int64_t, std::int64_t> added_again;  // ids of such trials, by those they began with
   bool indexes_waiting = false;
 };
 
@@ -490,11 +604,9 @@ std::optional<std::int64_t> PostgresStorage::create_study(const std::string& nam
   const std::lock_guard lock(impl_->mutex);
   return impl_->retried([&]() -> std::optional<std::int64_t> {
     std::vector<PgStatement> statements{{"INSERT INTO studies (study_name) VALUES ($1) RETURNING study_id", {name}}};
-    Rows rows("INSERT INTO study_directions (study_id, direction, objective)",
-              "currval(pg_get_serial_sequence('studies', 'study_id'))::integer", "");
-    for (std::size_t i = 0; i < directions.size(); ++i) {
-      rows.add({to_string(directions[i]), std::to_string(i)}, {"::studydirection", "::integer"});
-    }
+    Rows rows("INSERT INTO study_directions (study_id, direction, objective)", new_study(),
+              {"studydirection", "integer"}, "");
+    for (std::size_t i = 0; i < directions.size(); ++i) rows.add({to_string(directions[i]), std::to_string(i)});
     std::move(rows).put(statements);
     try {
       return impl_->connection.run(statements)[0].integer(0, 0);
@@ -597,7 +709,7 @@ TrialPtr PostgresStorage::create_trial(std::int64_t study_id, const FrozenTrial*
       auto trial = std::make_shared<FrozenTrial>(fresh);
       trial->trial_id = rows[1].integer(0, 0);
       trial->number = rows[1].integer(0, 1);
-      impl_->studies_of_trials[trial->trial_id] = study_id;
+      impl_->begun[trial->trial_id] = {study_id, std::nullopt};
       return trial;
     });
   }
@@ -673,57 +785,58 @@ void PostgresStorage::update_trial(std::int64_t trial_id, const TrialUpdate& upd
   const std::lock_guard lock(impl_->mutex);
   const std::string stamp = detail::to_table_time(now());
   bool may_be_done = false;
-  const auto state_now = [&] {
-    const auto rows = impl_->connection.run(
-        {{"SELECT state, number, datetime_complete = $2::timestamp FROM trials WHERE trial_id = $1::integer",
-          {text(trial_id), stamp}}});
-    if (rows[0].empty()) impl_->throw_no_trial(trial_id);
-    return rows[0];
-  };
   impl_->retried([&] {
-    const std::int64_t study_id = impl_->study_of(trial_id);
-    const std::string trial = text(trial_id);
-    std::vector<PgStatement> statements{
-        {"SELECT trial_id FROM trials WHERE trial_id = $1::integer FOR UPDATE", {trial}},
-        {"SELECT 1 / (CASE WHEN state IN ('RUNNING', 'WAITING') THEN 1 ELSE 0 END) FROM trials WHERE trial_id = "
-         "$1::integer",
-         {trial}}};
-    put_children(statements, trial + "::integer", update.params, update.values, update.intermediate_values,
-                 update.user_attrs, update.system_attrs);
+    const std::int64_t id = impl_->present_id(trial_id);
+    auto& [study_id, start] = impl_->begun_trial(id);
+    const std::string trial = text(id);
+    std::vector<PgStatement> statements;
     if (update.state) {
       statements.push_back(
-          {is_finished(*update.state)
-               ? "UPDATE trials SET state = $2::trialstate, datetime_complete = $3::timestamp WHERE trial_id = "
-                 "$1::integer"
-               : "UPDATE trials SET state = $2::trialstate, datetime_complete = NULL, datetime_start = "
-                 "coalesce(datetime_start, $3::timestamp) WHERE trial_id = $1::integer",
-           {trial, to_string(*update.state), stamp}});
+          {std::string("UPDATE trials SET number = number / ") + kOneIfOpen +
+               (is_finished(*update.state) ? ", state = $3::trialstate, datetime_complete = $4::timestamp"
+                                           : ", state = $3::trialstate, datetime_complete = NULL, datetime_start = "
+                                             "coalesce(datetime_start, $4::timestamp)") +
+               " WHERE trial_id = $1::integer RETURNING trial_id",
+           {trial, time_text(start), to_string(*update.state), stamp}});
       if (*update.state == TrialState::waiting) {
         statements.push_back({"DELETE FROM trial_heartbeats WHERE trial_id = $1::integer", {trial}});
       }
+    } else {
+      statements.push_back(
+          {std::string("SELECT 1 / ") + kOneIfOpen + " FROM trials WHERE trial_id = $1::integer FOR UPDATE",
+           {trial, time_text(start)}});
     }
+    const Owner owner{"$1::integer", {trial}};
+    put_children(statements, owner, update.params, update.values, update.intermediate_values, update.user_attrs,
+                 update.system_attrs);
     try {
       const bool opened = !update.params.empty() && impl_->open_for_new_names(study_id, update.params);
-      impl_->finish(std::move(statements), opened);
+      if (impl_->finish(std::move(statements), opened)[0].empty()) impl_->throw_no_trial(id);
     } catch (const PgLost&) {
       may_be_done = true;
       throw;
     } catch (const PgRefused& refused) {
-      if (refused.state() == "23503") impl_->throw_no_trial(trial_id);
+      if (refused.state() == "23503") impl_->throw_no_trial(id);
       if (refused.state() != kDivisionByZero) throw;
-      const PgRows now_there = state_now();
-      const bool ours = may_be_done && update.state && now_there.text(0, 0) == to_string(*update.state) &&
-                        now_there.text(0, 2) == "t";
+      const auto there = impl_->connection.run(
+          {{"SELECT state, number, datetime_complete = $2::timestamp FROM trials WHERE trial_id = $1::integer",
+            {trial, stamp}}})[0];
+      if (there.empty()) impl_->throw_no_trial(id);
+      const bool ours =
+          may_be_done && update.state && there.text(0, 0) == to_string(*update.state) && there.text(0, 2) == "t";
       if (!ours) {
-        throw Error({.what = "a finished trial cannot change",
-                     .value = "trial " + now_there.text(0, 1) + ", " + now_there.text(0, 0),
+        const bool finished = there.text(0, 0) != "RUNNING" && there.text(0, 0) != "WAITING";
+        throw Error({.what = finished ? "a finished trial cannot change" : "this trial is another process's now",
+                     .value = "trial " + there.text(0, 1) + ", " + there.text(0, 0),
                      .where = {},
                      .hint = {}});
       }
     }
     impl_->learn(study_id, update.params);
+    impl_->unsure.clear();
+    if (update.state == TrialState::waiting) start.reset();
   });
-  if (update.state && is_finished(*update.state)) impl_->studies_of_trials.erase(trial_id);
+  if (update.state && is_finished(*update.state)) impl_->begun.erase(impl_->present_id(trial_id));
 }
 
 std::vector<TrialPtr> PostgresStorage::read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
@@ -740,14 +853,14 @@ std::vector<TrialPtr> PostgresStorage::read_trials(std::int64_t study_id, std::s
 
 TrialPtr PostgresStorage::trial(std::int64_t trial_id) {
   const std::lock_guard lock(impl_->mutex);
-  return impl_->retried([&] { return impl_->read_trial(trial_id); });
+  return impl_->retried([&] { return impl_->read_trial(impl_->present_id(trial_id)); });
 }
 
 void PostgresStorage::record_heartbeats(std::span<const std::int64_t> trial_ids) {
   if (trial_ids.empty()) return;
   const std::lock_guard lock(impl_->mutex);
   std::string list;
-  for (const auto id : trial_ids) list += (list.empty() ? "" : ",") + text(id);
+  for (const auto id : trial_ids) list += (list.empty() ? "" : ",") + text(impl_->present_id(id));
   impl_->retried([&] {
     impl_->connection.run(
         {{"INSERT INTO trial_heartbeats (trial_id, heartbeat) SELECT trial_id, CURRENT_TIMESTAMP FROM "

@@ -19,8 +19,10 @@ struct PostgresStorageOptions {
  *
  * `url` is what libpq takes ("postgresql://user@host:port/database", options such as ?sslmode=require and passwords
  * from ~/.pgpass among them). Beginning, changing and ending a trial each cost one round trip: the statements of a
- * transaction are sent as one pipeline. A lost connection is made anew and the transaction is repeated, once it is
- * known that it did not happen; conflicts between transactions are retried. libpq is opened when the first storage of
+ * transaction are sent as one pipeline. All but a new trial is on the server's disk when the call returns; a new trial
+ * gets there with what is written next, and one that a crash of the server undid is added again. A lost connection is
+ * made anew and the transaction is repeated, once it is known that it did not happen; conflicts between transactions
+ * are retried. libpq is opened when the first storage of
  * this kind is made. Throws Error when it is missing, when the server stays away, or refuses.
  */
 class LEVIN_API PostgresStorage : public Storage {

@@ -140,7 +140,10 @@ PgConnection::PgConnection(std::string url, double timeout)
 PgConnection::~PgConnection() { disconnect(); }
 
 void PgConnection::disconnect() {
-  if (connection_ != nullptr) pq().PQfinish(connection_);
+  if (connection_ != nullptr) {
+    pq().PQfinish(connection_);
+    ++losses_;
+  }
   connection_ = nullptr;
   prepared_.clear();
 }
@@ -168,8 +171,7 @@ void PgConnection::connect() {
     }
     pause(wait);
   }
-  pq().PQsetNoticeProcessor(
-      connection_, [](void*, const char*) {}, nullptr);
+  pq().PQsetNoticeProcessor(connection_, [](void*, const char*) {}, nullptr);
   if (pq().PQenterPipelineMode(connection_) != 1) {
     throw Error({.what = "the PostgreSQL connection takes no pipelines", .value = {}, .where = shown_url_, .hint = {}});
   }
@@ -211,12 +213,13 @@ const std::string* PgConnection::name_of(const std::string& sql, bool& is_new) {
 }
 
 std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& statements) {
-  if (connection_ == nullptr || pq().PQstatus(connection_) != CONNECTION_OK) connect();
   const auto lost = [&]() -> PgLost {
     const std::string said = one_line(pq().PQerrorMessage(connection_));
     disconnect();
     return PgLost(said.empty() ? "the connection was lost" : said);
   };
+  if (connection_ == nullptr) connect();
+  if (pq().PQstatus(connection_) != CONNECTION_OK) throw lost();
   // What is sent before a sync is one transaction.
   std::vector<const std::string*> prepares;  // by result, in order: the SQL that it prepares, null for an answer
   for (const auto& statement : statements) {
@@ -229,11 +232,10 @@ std::vector<PgRows> PgConnection::run_once(const std::vector<PgStatement>& state
       if (pq().PQsendPrepare(connection_, name->c_str(), statement.sql.c_str(), 0, nullptr) != 1) throw lost();
       prepares.push_back(&statement.sql);
     }
-    const int sent =
-        name != nullptr
-            ? pq().PQsendQueryPrepared(connection_, name->c_str(), count, values.data(), nullptr, nullptr, 0)
-            : pq().PQsendQueryParams(connection_, statement.sql.c_str(), count, nullptr, values.data(), nullptr,
-                                     nullptr, 0);
+    const int sent = name != nullptr ? pq().PQsendQueryPrepared(connection_, name->c_str(), count, values.data(),
+                                                                nullptr, nullptr, 0)
+                                     : pq().PQsendQueryParams(connection_, statement.sql.c_str(), count, nullptr,
+                                                              values.data(), nullptr, nullptr, 0);
     if (sent != 1) throw lost();
     prepares.push_back(nullptr);
   }

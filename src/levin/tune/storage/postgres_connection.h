@@ -59,14 +59,16 @@ class PgConnection {
 
   /**
    * Runs the statements as one transaction in one round trip and returns what each gave. Conflicts between
-   * transactions (serialisation, deadlock) are retried. Throws PgRefused, or PgLost when the connection broke after
-   * the statements were sent; a connection that was found broken before is made anew first.
+   * transactions (serialisation, deadlock) are retried. Throws PgRefused, or PgLost when the connection broke; the next
+   * call makes it anew.
    */
   std::vector<PgRows> run(const std::vector<PgStatement>& statements);
 
   /** The URL without its password. */
   const std::string& shown_url() const { return shown_url_; }
   std::int64_t round_trips() const { return round_trips_; }
+  /** How often an open connection was lost. */
+  std::int64_t losses() const { return losses_; }
 
  private:
   void connect();
@@ -79,6 +81,7 @@ class PgConnection {
   double timeout_;
   pg_conn* connection_ = nullptr;
   std::int64_t round_trips_ = 0;
+  std::int64_t losses_ = 0;
   std::unordered_map<std::string, std::string> prepared_;  // names by SQL, "" for what was sent once
   std::int64_t names_ = 0;
   bool prepares_ = true;  // false: behind a pooler that gives each transaction another session
