@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
 #include <set>
 
 #include <tune/golden.h>
@@ -310,6 +311,161 @@ TEST(SeveralObjectives, PatienceEndsWhenEveryLateReportIsDominated) {
   }
   EXPECT_TRUE(worse.should_prune());
   EXPECT_FALSE(traded.should_prune());
+}
+
+// The pruners keep what was reported in order; here their definitions go through all trials instead.
+bool has_nan(const std::vector<double>& values) {
+  return std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); });
+}
+
+bool halving_by_definition(const std::vector<FrozenTrial>& trials, const FrozenTrial& trial,
+                           const std::vector<Direction>& directions, std::int64_t bracket, const Grouping& bracket_of) {
+  const std::int64_t step = trial.intermediate_values.back().first;
+  const auto own = trial.reported(step);
+  const auto key = [](int rung) { return "completed_rung_" + std::to_string(rung); };
+  int rung = 0;
+  while (trial.system_attrs.contains(key(rung))) ++rung;
+  for (;; ++rung) {
+    if (static_cast<double>(step) < std::pow(2, bracket + rung)) return false;
+    if (has_nan(own)) return true;
+    std::vector<std::vector<double>> pool{to_losses(own, directions)};
+    for (const auto& other : trials) {
+      const Value* stored = other.system_attrs.find(key(rung));
+      if (other.number == trial.number || stored == nullptr || (bracket_of && bracket_of(other) != bracket)) continue;
+      std::vector<double> values;
+      if (stored->is_list()) {
+        for (const auto& v : stored->as_list()) values.push_back(v.as_double());
+      } else {
+        values.push_back(stored->as_double());
+      }
+      pool.push_back(to_losses(values, directions));
+    }
+    const std::size_t n = std::max<std::size_t>(pool.size() / 2, 1);
+    const auto better = std::count_if(pool.begin(), pool.end(), [&](const auto& other) { return other < pool[0]; });
+    if (directions.size() == 1 ? better >= static_cast<std::ptrdiff_t>(n) : best_by_dominance(pool, n).front() != 0) {
+      return true;
+    }
+  }
+}
+
+bool rank_by_definition(const std::vector<FrozenTrial>& trials, const FrozenTrial& trial,
+                        const std::vector<Direction>& directions, double percentile) {
+  const std::int64_t step = trial.intermediate_values.back().first;
+  std::vector<std::vector<double>> others;
+  bool any_complete = false;
+  for (const auto& other : trials) {
+    if (other.state != TrialState::complete) continue;
+    any_complete = true;
+    const auto values = other.reported(step);
+    if (values.size() == directions.size() && !has_nan(values)) others.push_back(to_losses(values, directions));
+  }
+  if (!any_complete) return false;
+  const auto ranks = nondomination_ranks(others);
+  std::optional<std::size_t> place;
+  for (const auto& [s, first] : trial.intermediate_values) {
+    const auto values = trial.reported(s);
+    if (has_nan(values)) continue;
+    const auto mine = to_losses(values, directions);
+    std::size_t behind = 0;
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      if (dominates(others[i], mine)) behind = std::max(behind, ranks[i] + 1);
+    }
+    place = std::min(place.value_or(behind), behind);
+  }
+  if (!place) return true;
+  if (others.empty()) return false;
+  const auto before = std::count_if(ranks.begin(), ranks.end(), [&](std::size_t rank) { return rank < *place; });
+  return static_cast<double>(before) > percentile / 100 * static_cast<double>(others.size());
+}
+
+TEST(Pruners, DecideAsTheirDefinitionsOnRandomHistories) {
+  std::mt19937_64 random(7);
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  constexpr auto lower = Direction::minimize, higher = Direction::maximize;
+  for (const auto& directions :
+       std::vector<std::vector<Direction>>{{lower}, {higher}, {lower, higher}, {lower, lower, lower}}) {
+    for (const std::string kind : {"halving", "hyperband", "percentile"}) {
+      if (kind == "percentile" && directions.size() == 1) continue;  // PrunerGolden has it
+      PrunerRef pruner = PercentilePruner({.percentile = 40, .n_startup_trials = 0});
+      if (kind == "halving") pruner = SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2});
+      if (kind == "hyperband") pruner = HyperbandPruner({.max_resource = 8, .reduction_factor = 2});
+      auto study = create_study(
+          {.sampler = RandomSampler({.seed = 0}), .pruner = pruner, .study_name = "s", .directions = directions});
+      // Grids of values make ties; several trials are open at a time and end in any order.
+      const auto report = [&] {
+        std::vector<double> values;
+        for (std::size_t i = 0; i < directions.size(); ++i) values.push_back(0.25 * below(12));
+        if (below(25) == 0) values.front() = std::nan("");
+        return values;
+      };
+      std::vector<std::pair<Trial, int>> open;
+      int n_pruned = 0, n_judged = 0;
+      for (int n = 0; n < 150 || !open.empty();) {
+        if (n < 150 && (open.size() < 5 || below(6) == 0)) {
+          open.emplace_back(study.ask(), 0);
+          ++n;
+          continue;
+        }
+        const std::size_t at = static_cast<std::size_t>(below(static_cast<int>(open.size())));
+        auto& [trial, step] = open[at];
+        trial.report(report(), ++step);
+        const auto trials = study.trials();
+        const FrozenTrial& now = trials[static_cast<std::size_t>(trial.number())];
+        Grouping bracket_of;
+        if (kind == "hyperband") {
+          StudyView view(directions, {}, "s");
+          bracket_of = HyperbandPruner({.max_resource = 8, .reduction_factor = 2}).grouping(view);
+        }
+        const bool expected =
+            kind == "percentile"
+                ? rank_by_definition(trials, now, directions, 40)
+                : halving_by_definition(trials, now, directions, bracket_of ? bracket_of(now) : 0, bracket_of);
+        ASSERT_EQ(trial.should_prune(), expected) << kind << ", trial " << trial.number() << ", step " << step;
+        ++n_judged;
+        n_pruned += expected;
+        if (!expected && step < 8) continue;
+        if (expected) {
+          study.tell(trial, TrialState::pruned);
+        } else {
+          study.tell(trial, std::vector<double>(directions.size(), 1.0));
+        }
+        open.erase(open.begin() + static_cast<std::ptrdiff_t>(at));
+      }
+      EXPECT_GT(n_pruned, 20) << kind;
+      EXPECT_GT(n_judged - n_pruned, 100) << kind;
+    }
+  }
+}
+
+TEST(NondominatedFronts, AreThoseOfAllPointsAtOnce) {
+  std::mt19937_64 random(3);
+  for (const std::size_t n_objectives : {1u, 2u, 3u}) {
+    std::vector<std::vector<double>> points;
+    NondominatedFronts fronts;
+    for (int n = 0; n < 200; ++n) {
+      std::vector<double> point;
+      for (std::size_t i = 0; i < n_objectives; ++i) point.push_back(static_cast<double>(random() % 15));
+      auto with = points;
+      with.push_back(point);
+      const auto ranks = nondomination_ranks(with);
+      ASSERT_EQ(fronts.rank(point), ranks.back());
+      points.push_back(point);
+      fronts.add(point);
+      std::vector<std::vector<std::vector<double>>> expected(1 + *std::max_element(ranks.begin(), ranks.end()));
+      for (std::size_t i = 0; i < ranks.size(); ++i) expected[ranks[i]].push_back(points[i]);
+      ASSERT_EQ(fronts.n_fronts(), expected.size());
+      std::size_t before = 0;
+      for (std::size_t rank = 0; rank < expected.size(); ++rank) {
+        auto front = fronts.front(rank);
+        std::sort(front.begin(), front.end());
+        std::sort(expected[rank].begin(), expected[rank].end());
+        ASSERT_EQ(front, expected[rank]);
+        ASSERT_EQ(fronts.n_before(rank), before);
+        before += front.size();
+      }
+      ASSERT_EQ(fronts.size(), points.size());
+    }
+  }
 }
 
 TEST(SeveralObjectives, APrunerForOneObjectiveSaysSo) {

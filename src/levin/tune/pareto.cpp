@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -49,6 +50,40 @@ std::vector<std::size_t> nondomination_ranks(const std::vector<std::vector<doubl
     left = std::move(rest);
   }
   return ranks;
+}
+
+std::size_t NondominatedFronts::rank(const Point& losses) const {
+  // Whoever is dominated within a front is so within each before it.
+  const auto beaten = [&](const std::vector<Point>& front) {
+    return std::any_of(front.begin(), front.end(), [&](const Point& other) { return dominates(other, losses); });
+  };
+  return static_cast<std::size_t>(std::partition_point(fronts_.begin(), fronts_.end(), beaten) - fronts_.begin());
+}
+
+void NondominatedFronts::add(Point losses) {
+  ++size_;
+  std::size_t at = rank(losses);
+  std::vector<Point> moving{std::move(losses)};
+  for (; at < fronts_.size(); ++at) {
+    auto& front = fronts_[at];
+    const auto stays = [&](const Point& point) {
+      return std::none_of(moving.begin(), moving.end(), [&](const Point& other) { return dominates(other, point); });
+    };
+    const auto leaving = std::partition(front.begin(), front.end(), stays);
+    if (leaving == front.begin()) break;  // the whole front moves, and with it all behind it
+    std::vector<Point> next(std::make_move_iterator(leaving), std::make_move_iterator(front.end()));
+    front.erase(leaving, front.end());
+    std::move(moving.begin(), moving.end(), std::back_inserter(front));
+    if (next.empty()) return;
+    moving = std::move(next);
+  }
+  fronts_.insert(fronts_.begin() + static_cast<std::ptrdiff_t>(at), std::move(moving));
+}
+
+std::size_t NondominatedFronts::n_before(std::size_t rank) const {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < std::min(rank, fronts_.size()); ++i) n += fronts_[i].size();
+  return n;
 }
 
 namespace {
@@ -239,25 +274,34 @@ std::vector<std::size_t> best_by_dominance(const std::vector<std::vector<double>
     fronts[ranks[i]].push_back(i);
   }
   for (const auto& front : fronts) {
-    const std::size_t need = n - out.size();
-    if (front.size() <= need) {
-      out.insert(out.end(), front.begin(), front.end());
-      continue;
-    }
-    if (need == 0) break;
-    // Equal points add nothing: one of each first, the doubles only to fill up.
-    std::map<std::vector<double>, std::size_t> first_of;
-    std::vector<std::size_t> doubles;
-    for (const auto i : front) {
-      if (!first_of.try_emplace(losses[i], i).second) doubles.push_back(i);
-    }
-    std::vector<std::vector<double>> points;
-    std::vector<std::size_t> indices;
-    for (const auto& [point, i] : first_of) points.push_back(point), indices.push_back(i);
-    for (const auto i : most_volume(points, std::min(need, points.size()))) out.push_back(indices[i]);
-    for (std::size_t i = 0; out.size() < n; ++i) out.push_back(doubles[i]);
-    break;
+    Points points;
+    for (const auto i : front) points.push_back(losses[i]);
+    for (const auto i : best_of_front(points, n - out.size())) out.push_back(front[i]);
+    if (out.size() == n) break;
   }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<std::size_t> best_of_front(const std::vector<std::vector<double>>& losses, std::size_t n) {
+  std::vector<std::size_t> out;
+  if (n >= losses.size()) {
+    out.resize(losses.size());
+    std::iota(out.begin(), out.end(), std::size_t{0});
+    return out;
+  }
+  if (n == 0) return out;
+  // Equal points add nothing: one of each first, the doubles only to fill up.
+  std::map<std::vector<double>, std::size_t> first_of;
+  std::vector<std::size_t> doubles;
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    if (!first_of.try_emplace(losses[i], i).second) doubles.push_back(i);
+  }
+  std::vector<std::vector<double>> points;
+  std::vector<std::size_t> indices;
+  for (const auto& [point, i] : first_of) points.push_back(point), indices.push_back(i);
+  for (const auto i : most_volume(points, std::min(n, points.size()))) out.push_back(indices[i]);
+  for (std::size_t i = 0; out.size() < n; ++i) out.push_back(doubles[i]);
   std::sort(out.begin(), out.end());
   return out;
 }

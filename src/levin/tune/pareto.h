@@ -23,6 +23,31 @@ LEVIN_API std::vector<std::size_t> nondomination_ranks(const std::vector<std::ve
                                                        std::size_t n_needed = static_cast<std::size_t>(-1));
 
 /**
+ * Points in nondominated fronts, as nondomination_ranks has them, while they are added one by one: a new point pushes
+ * those that it dominates into the next front, and they others (Li et al. 2017, "Efficient nondomination level update
+ * method for steady-state evolutionary multiobjective optimization"). Losses, without NaN.
+ */
+class LEVIN_API NondominatedFronts {
+ public:
+  using Point = std::vector<double>;
+
+  void add(Point losses);
+
+  std::size_t size() const noexcept { return size_; }
+  std::size_t n_fronts() const noexcept { return fronts_.size(); }
+  /** Equal points are there as often as they were added, in no particular order. */
+  const std::vector<Point>& front(std::size_t rank) const { return fronts_.at(rank); }
+  /** The front that a further point would belong to. */
+  std::size_t rank(const Point& losses) const;
+  /** How many points are in the fronts before this one. */
+  std::size_t n_before(std::size_t rank) const;
+
+ private:
+  std::vector<std::vector<Point>> fronts_;
+  std::size_t size_ = 0;
+};
+
+/**
  * The volume that `losses` dominate, up to the point `reference`, which none of them exceeds in any coordinate; exact
  * for any number of objectives. Infinite for an infinite reference point.
  */
@@ -45,5 +70,8 @@ LEVIN_API double hypervolume(const std::vector<FrozenTrial>& trials, const std::
  * point lies a tenth beyond the worst of that front in every objective.
  */
 LEVIN_API std::vector<std::size_t> best_by_dominance(const std::vector<std::vector<double>>& losses, std::size_t n);
+
+/** The same for points that all belong to one front. */
+LEVIN_API std::vector<std::size_t> best_of_front(const std::vector<std::vector<double>>& losses, std::size_t n);
 
 }  // namespace levin::tune

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -58,13 +59,14 @@ MaxResource::MaxResource(const char* word) {
           std::string("\"") + word + "\"");
 }
 
-struct HyperbandPruner::Lengths {
+struct HyperbandPruner::State {
   std::mutex mutex;
-  PerStudy<std::optional<std::int64_t>> known;
+  PerStudy<std::optional<std::int64_t>> lengths;                  // max_resource, once it is known
+  std::map<std::int64_t, SuccessiveHalvingPruner> brackets = {};  // those that have judged
 };
 
 HyperbandPruner::HyperbandPruner(HyperbandPrunerOptions options)
-    : options_(options), lengths_(std::make_shared<Lengths>()) {
+    : options_(options), state_(std::make_shared<State>()) {
   const auto& most = options.max_resource.steps();
   require(options.min_resource >= 1, "min_resource must be at least 1", std::to_string(options.min_resource));
   require(!most || *most >= options.min_resource, "max_resource must not be below min_resource",
@@ -80,8 +82,8 @@ HyperbandPruner::HyperbandPruner(HyperbandPrunerOptions options)
 Grouping HyperbandPruner::grouping(StudyView& study) {
   std::optional<std::int64_t> most = options_.max_resource.steps();
   if (!most) {
-    const std::lock_guard lock(lengths_->mutex);
-    auto& known = lengths_->known.of(study.trials());
+    const std::lock_guard lock(state_->mutex);
+    auto& known = state_->lengths.of(study.trials());
     if (!known) known = first_length(study.trials());
     most = known;
   }
@@ -102,10 +104,14 @@ bool HyperbandPruner::prune(StudyView& study, const FrozenTrial& trial) {
   const Grouping bracket_of = grouping(study);
   if (!bracket_of) return false;
   const std::int64_t bracket = bracket_of(trial);
-  const SuccessiveHalvingPruner halving({.min_resource = options_.min_resource,
-                                         .reduction_factor = options_.reduction_factor,
-                                         .min_early_stopping_rate = bracket,
-                                         .bootstrap_count = options_.bootstrap_count});
+  const SuccessiveHalvingPruner halving = [&] {
+    const std::lock_guard lock(state_->mutex);
+    const SuccessiveHalvingPrunerOptions options{.min_resource = options_.min_resource,
+                                                 .reduction_factor = options_.reduction_factor,
+                                                 .min_early_stopping_rate = bracket,
+                                                 .bootstrap_count = options_.bootstrap_count};
+    return state_->brackets.try_emplace(bracket, options).first->second;  // a copy has the same state
+  }();
   return halving.prune_among(study, trial, [&](const FrozenTrial& other) { return bracket_of(other) == bracket; });
 }
 

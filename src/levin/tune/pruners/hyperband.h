@@ -49,10 +49,10 @@ class LEVIN_API HyperbandPruner : public Pruner {
   Grouping grouping(StudyView& study) override;
 
  private:
-  struct Lengths;  // max_resource of the studies seen last, once it is known
+  struct State;  // max_resource of the studies seen last, once it is known, and the brackets
 
   HyperbandPrunerOptions options_;
-  std::shared_ptr<Lengths> lengths_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace levin::tune

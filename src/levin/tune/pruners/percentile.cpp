@@ -1,6 +1,7 @@
 #include <levin/tune/pruners/percentile.h>
 
 #include <levin/tune/pareto.h>
+#include <levin/tune/pruners/ordered_reports.h>
 #include <levin/tune/samplers/per_study.h>
 
 #include <algorithm>
@@ -25,44 +26,30 @@ double percentile_of(const std::vector<double>& sorted, double percent) {
   return t < 0.5 ? a + (b - a) * t : b - (b - a) * (1 - t);
 }
 
-// What the completed trials of a study reported at one step.
-class StepReports {
- public:
-  void add(double value) {
-    ++count_;
-    if (!std::isnan(value)) fresh_.push_back(value);
-  }
-  std::int64_t count() const { return count_; }  // with NaN
+bool has_nan(const std::vector<double>& values) {
+  return std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); });
+}
 
-  const std::vector<double>& sorted() {
-    if (fresh_.size() < 16) {
-      for (const double value : fresh_) sorted_.insert(std::upper_bound(sorted_.begin(), sorted_.end(), value), value);
-    } else {
-      const auto middle = static_cast<std::ptrdiff_t>(sorted_.size());
-      sorted_.insert(sorted_.end(), fresh_.begin(), fresh_.end());
-      std::sort(sorted_.begin() + middle, sorted_.end());
-      std::inplace_merge(sorted_.begin(), sorted_.begin() + middle, sorted_.end());
-    }
-    fresh_.clear();
-    return sorted_;
-  }
-
- private:
-  std::int64_t count_ = 0;
-  std::vector<double> sorted_, fresh_;
-};
-
-// The same of all steps, as far as the list of finished trials was read.
+// What the completed trials of a study reported, by step, as far as the list of finished trials was read.
 struct StudyReports {
   std::size_t n_read = 0;
   std::int64_t n_complete = 0;
-  std::map<std::int64_t, StepReports> steps;
+  std::map<std::int64_t, detail::SortedReports> steps;
+  std::map<std::int64_t, NondominatedFronts> fronts;  // of losses, with several objectives
 
-  void read(std::span<const TrialPtr> finished) {
+  void read(std::span<const TrialPtr> finished, const std::vector<Direction>& directions) {
+    if (n_read > finished.size()) *this = {};  // a view of an earlier moment
     for (; n_read < finished.size(); ++n_read) {
-      if (finished[n_read]->state != TrialState::complete) continue;
+      const FrozenTrial& trial = *finished[n_read];
+      if (trial.state != TrialState::complete) continue;
       ++n_complete;
-      for (const auto& [step, value] : finished[n_read]->intermediate_values) steps[step].add(value);
+      for (const auto& [step, value] : trial.intermediate_values) {
+        if (directions.size() == 1) {
+          steps[step].add(value);
+        } else if (auto values = trial.reported(step); values.size() == directions.size() && !has_nan(values)) {
+          fronts[step].add(to_losses(values, directions));
+        }
+      }
     }
   }
 };
@@ -92,13 +79,12 @@ PercentilePruner::PercentilePruner(PercentilePrunerOptions options)
 bool PercentilePruner::prune(StudyView& study, const FrozenTrial& trial) {
   if (!judged_at_last_step(trial, options_.n_warmup_steps, options_.interval_steps)) return false;
   const std::int64_t step = trial.intermediate_values.back().first;
-  if (study.is_multi_objective()) return prune_by_rank(study, trial, step);
-
   const TrialsSnapshot trials = study.trials();
   const std::lock_guard lock(reports_->mutex);
   StudyReports& reports = reports_->studies.of(trials);
-  reports.read(trials.finished());
+  reports.read(trials.finished(), study.directions());
   if (reports.n_complete == 0 || reports.n_complete < options_.n_startup_trials) return false;
+  if (study.is_multi_objective()) return behind_too_many(reports.fronts[step], trial, study.directions());
 
   const bool maximize = study.direction() == Direction::maximize;
   double best = std::nan("");
@@ -106,50 +92,26 @@ bool PercentilePruner::prune(StudyView& study, const FrozenTrial& trial) {
     if (!std::isnan(value) && (std::isnan(best) || (maximize ? value > best : value < best))) best = value;
   }
   if (std::isnan(best)) return true;
-  StepReports& at_step = reports.steps[step];
+  detail::SortedReports& at_step = reports.steps[step];
   if (at_step.count() < options_.n_min_trials) return false;
   const double bar = percentile_of(at_step.sorted(), maximize ? 100 - options_.percentile : options_.percentile);
   if (std::isnan(bar)) return false;
   return maximize ? best < bar : best > bar;
 }
 
-bool PercentilePruner::prune_by_rank(StudyView& study, const FrozenTrial& trial, std::int64_t step) const {
-  const auto has_nan = [](const std::vector<double>& values) {
-    return std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); });
-  };
-  std::int64_t n_complete = 0;
-  std::vector<std::vector<double>> others;
-  for (const auto& other : study.trials().finished()) {
-    if (other->state != TrialState::complete) continue;
-    ++n_complete;
-    const auto values = other->reported(step);
-    if (values.size() == study.directions().size() && !has_nan(values)) {
-      others.push_back(to_losses(values, study.directions()));
-    }
-  }
-  if (n_complete == 0 || n_complete < options_.n_startup_trials) return false;
-
-  std::vector<std::vector<double>> mine;
+bool PercentilePruner::behind_too_many(const NondominatedFronts& others, const FrozenTrial& trial,
+                                       const std::vector<Direction>& directions) const {
+  std::size_t place = others.n_fronts();  // of the best of its reports
+  bool any = false;
   for (const auto& entry : trial.intermediate_values) {
     const auto values = trial.reported(entry.first);
-    if (values.size() == study.directions().size() && !has_nan(values)) {
-      mine.push_back(to_losses(values, study.directions()));
-    }
+    if (values.size() != directions.size() || has_nan(values)) continue;
+    any = true;
+    place = std::min(place, others.rank(to_losses(values, directions)));
   }
-  if (mine.empty()) return true;
-  if (others.empty() || std::cmp_less(others.size(), options_.n_min_trials)) return false;
-
-  const auto ranks = nondomination_ranks(others);
-  std::size_t place = others.size();  // the front just behind those that dominate the best of its reports
-  for (const auto& losses : mine) {
-    std::size_t behind = 0;
-    for (std::size_t i = 0; i < others.size(); ++i) {
-      if (dominates(others[i], losses)) behind = std::max(behind, ranks[i] + 1);
-    }
-    place = std::min(place, behind);
-  }
-  const auto before = std::count_if(ranks.begin(), ranks.end(), [&](std::size_t rank) { return rank < place; });
-  return static_cast<double>(before) > options_.percentile / 100 * static_cast<double>(others.size());
+  if (!any) return true;
+  if (others.size() == 0 || std::cmp_less(others.size(), options_.n_min_trials)) return false;
+  return static_cast<double>(others.n_before(place)) > options_.percentile / 100 * static_cast<double>(others.size());
 }
 
 MedianPruner::MedianPruner(MedianPrunerOptions options)

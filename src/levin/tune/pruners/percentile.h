@@ -5,8 +5,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 namespace levin::tune {
+
+class NondominatedFronts;
 
 struct PercentilePrunerOptions {
   double percentile = 50;             ///< keep trials in this best part of the completed ones, in percent
@@ -34,7 +37,8 @@ class LEVIN_API PercentilePruner : public Pruner {
  private:
   struct Reports;  // of the completed trials, in order, for the studies seen last
 
-  bool prune_by_rank(StudyView& study, const FrozenTrial& trial, std::int64_t step) const;
+  bool behind_too_many(const NondominatedFronts& others, const FrozenTrial& trial,
+                       const std::vector<Direction>& directions) const;
 
   PercentilePrunerOptions options_;
   std::shared_ptr<Reports> reports_;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 
 namespace levin::tune {
@@ -49,12 +50,15 @@ class LEVIN_API SuccessiveHalvingPruner : public Pruner {
   bool prune(StudyView& study, const FrozenTrial& trial) override;
   bool judges_several_objectives() const override { return true; }
 
-  /** As `prune`, among those other trials of the study that `competes` names. */
+  /** As `prune`, among those other trials of the study that `competes` names: always the same ones for one pruner. */
   bool prune_among(StudyView& study, const FrozenTrial& trial,
                    const std::function<bool(const FrozenTrial&)>& competes) const;
 
  private:
+  struct State;  // the values on each rung, in order, for the studies seen last
+
   SuccessiveHalvingPrunerOptions options_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace levin::tune
