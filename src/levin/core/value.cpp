@@ -92,13 +92,17 @@ Value& Map::operator[](std::string_view key) {
   return entries_.emplace_back(std::string(key), Value()).second;
 }
 
+void Map::append(std::string key, Value value) { entries_.emplace_back(std::move(key), std::move(value)); }
+
+void Map::reserve(std::size_t n) { entries_.reserve(n); }
+
 void Map::erase(std::string_view key) {
   std::erase_if(entries_, [&](const value_type& entry) { return entry.first == key; });
 }
 
 std::string Map::to_string() const {
   std::string out;
-  append(out, *this);
+  levin::append(out, *this);
   return out;
 }
 

@@ -55,6 +55,10 @@ class LEVIN_API Map {
   const Value& at(std::string_view key) const;
   /** The value of `key`, inserted as null when missing. */
   Value& operator[](std::string_view key);
+  /** Adds `key`, which must not be there yet; cheaper than [] as nothing is looked for. */
+  void append(std::string key, Value value);
+  /** Makes room for so many entries. */
+  void reserve(std::size_t n);
   void erase(std::string_view key);
 
   /** The value of `key` as T (bool, an integer or floating type, std::string, List, Map); throws Error otherwise. */

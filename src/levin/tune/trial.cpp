@@ -156,11 +156,14 @@ Value StudyTrial::suggest(const std::string& name, const Distribution& distribut
     return frozen_.params.at(name);
   }
   const Distribution shared = core_->check_distribution(name, distribution);
-  if (frozen_.distributions.empty()) frozen_.distributions.reserve(core_->n_params);
+  if (frozen_.distributions.empty()) {
+    frozen_.distributions.reserve(core_->n_params);
+    frozen_.params.reserve(core_->n_params);
+  }
   return naming(name, [&] {
     const double internal = distribution.rounded(distribution.to_internal(choose(name, distribution)));
     Value value = distribution.to_external(internal);
-    frozen_.params[name] = value;
+    frozen_.params.append(name, value);
     frozen_.distributions.append(name, shared);
     pending_.params.push_back({name, shared, internal});
     try {

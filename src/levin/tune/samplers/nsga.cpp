@@ -209,12 +209,13 @@ class GeneticSampler::Impl {
     const double n = static_cast<double>(g.space.size());
     const double mutation_prob = options_.mutation_prob.value_or(1 / std::max(1.0, n));
     Map out;
+    out.reserve(g.space.size());
     std::size_t number = 0, choice = 0;
     for (const auto& [name, distribution] : g.space) {
       const bool mutate = rng.uniform() < mutation_prob;
       if (distribution.is_categorical()) {
         const std::size_t index = choices[choice++];
-        if (!mutate) out[name] = distribution.choices()[index];
+        if (!mutate) out.append(name, distribution.choices()[index]);
         continue;
       }
       const std::size_t i = number++;
@@ -224,7 +225,7 @@ class GeneticSampler::Impl {
         if (!options_.mutation) continue;
         x = std::clamp(options_.mutation->mutate(x, g.ranges[i], rng), scale.low(), scale.high());
       }
-      out[name] = distribution.to_external(scale.from_scale(x));
+      out.append(name, distribution.to_external(scale.from_scale(x)));
     }
     return out;
   }

@@ -69,7 +69,7 @@ TrialPtr MemoryStorage::claim_waiting_trial(std::int64_t study_id) {
 
 void MemoryStorage::update_trial(std::int64_t trial_id, const TrialUpdate& update) {
   const std::lock_guard lock(mutex_);
-  store_->update(trial_id, update, now());
+  store_->update(trial_id, update, update.state ? now() : TimePoint());
 }
 
 std::vector<TrialPtr> MemoryStorage::read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,

@@ -148,11 +148,19 @@ void TrialStore::update(std::int64_t trial_id, const TrialUpdate& update, TimePo
   Record& record = find_trial(trial_id);
   StudyRecord& study = find(record.study_id);
   FrozenTrial& trial = *record.now;
-  if (trial.distributions.empty() && !update.params.empty()) trial.distributions.reserve(study.n_params);
+  if (trial.distributions.empty() && !update.params.empty()) {
+    trial.distributions.reserve(study.n_params);
+    trial.params.reserve(study.n_params);
+  }
   for (const auto& param : update.params) {
     const Distribution& shared = study.share(param.name, param.distribution);
-    trial.params[param.name] = shared.to_external(param.internal);
-    trial.distributions.set(param.name, shared);
+    if (trial.distributions.find(param.name) == nullptr) {
+      trial.params.append(param.name, shared.to_external(param.internal));
+      trial.distributions.append(param.name, shared);
+    } else {
+      trial.params[param.name] = shared.to_external(param.internal);
+      trial.distributions.set(param.name, shared);
+    }
   }
   for (const auto& [step, value] : update.intermediate_values) trial.intermediate_values.set(step, value);
   for (const auto& [key, value] : update.user_attrs) trial.user_attrs[key] = value;

@@ -39,7 +39,7 @@ class TrialStore {
   std::optional<std::int64_t> first_waiting(std::int64_t study_id);
   /** Throws the Error that `update` would throw. */
   void check_update(std::int64_t trial_id, const TrialUpdate& update);
-  /** Applies the update, made at `now`. */
+  /** Applies the update, made at `now`, which counts where the state changes. */
   void update(std::int64_t trial_id, const TrialUpdate& update, TimePoint now);
 
   std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids, std::int64_t after);
