@@ -275,6 +275,40 @@ inline void expect_agreement(const Case& c, Mode mode, const std::vector<Call>& 
   }
 }
 
+/**
+ * The bits of a program that shares everything with another thread are those of one that shares nothing. Calls of ATen
+ * take as many threads in both.
+ */
+inline void expect_same_on_threads(const Case& c) {
+  const int before = torch::get_num_threads();
+  torch::set_num_threads(2);
+  struct Outcome {
+    Subject subject;
+    Tensor loss;
+    bool compiled;
+  };
+  const auto run = [&](std::int64_t threads) {
+    torch::manual_seed(1);
+    Outcome outcome{.subject = c.make(), .loss = {}, .compiled = false};
+    levin::optim::SGD optimizer(trained(*outcome.subject.module), {.lr = 0.1});
+    auto step = levin::compile_step(*outcome.subject.module, optimizer, outcome.subject.loss, {.compile = {.threads = threads}});
+    torch::manual_seed(2);
+    auto tensors = c.batch(5);
+    outcome.loss = step(levin::Batch{std::span<const Tensor>(tensors)});
+    outcome.compiled = step.compiled();
+    return outcome;
+  };
+  const Outcome alone = run(1);
+  setenv("LEVIN_COMPILE_DEBUG", "split", 1);
+  const Outcome shared = run(2);
+  unsetenv("LEVIN_COMPILE_DEBUG");
+  torch::set_num_threads(before);
+  EXPECT_EQ(alone.compiled, shared.compiled);
+  if (!alone.compiled) return;
+  expect_close(alone.loss, shared.loss, 0, "loss");
+  expect_same_outcome(*alone.subject.module, *shared.subject.module, {0, 0});
+}
+
 /** A positive and a signed part, so that no gradient is lost to symmetry. */
 inline Tensor score(const Tensor& out) {
   const Tensor weight = torch::arange(out.numel(), out.options()).cos().view(out.sizes());

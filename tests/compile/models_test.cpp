@@ -950,6 +950,13 @@ class CompiledModels : public testing::TestWithParam<std::tuple<Case, Mode>> {};
 
 TEST_P(CompiledModels, AgreeWithEager) { expect_agreement(std::get<0>(GetParam()), std::get<1>(GetParam())); }
 
+TEST(CompiledThreads, GiveTheBitsOfOne) {
+  for (const Case& c : models()) {
+    SCOPED_TRACE(c.name);
+    expect_same_on_threads(c);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, CompiledModels,
                          testing::Combine(testing::ValuesIn(models()),
                                           testing::Values(Mode::fused, Mode::exact, Mode::double_)),

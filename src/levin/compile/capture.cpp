@@ -1,11 +1,14 @@
 #include <levin/compile/capture.h>
 
+#include <levin/compile/choose_threads.h>
 #include <levin/compile/code_cache.h>
 #include <levin/compile/debug.h>
 #include <levin/compile/lower.h>
+#include <levin/compile/team.h>
 #include <levin/compile/trial_step.h>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/autocast_mode.h>
 
@@ -353,6 +356,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   shared->boxed = captured.boxed = boxed_names(*captured.code);
   phases.end("lowering");
   const auto make_program = [&] {
+    captured.program.reset();
     if (captured.code->arena_bytes >= kMuchMemory) return_free_memory();
     captured.program = std::make_unique<Program>(captured.code, lowered.externals);
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -367,11 +371,14 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
 
   // The shadow step: from the same state the program has to give what eager gave.
   for (const Named& external : request.externals) eager.externals.push_back(external.tensor.detach().clone());
-  const auto run_program = [&] {
+  const auto restore_state = [&] {
     snapshot.restore();
     if (request.targets.accumulate) {
       for (const at::Tensor& view : request.targets.views) at::Tensor(view).zero_();
     }
+  };
+  const auto run_program = [&] {
+    restore_state();
     captured.program->run_with_captured_draws();
   };
   {
@@ -423,10 +430,22 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       make_program();
     }
   }
+  phases.end("comparison");
+  at::get_num_threads();  // sets LibTorch's threads up, once
+  const int threads = threads_allowed(options.threads);
+  if (options.fuse && threads > 1) {
+    const at::NoGradGuard no_grad;
+    choose_threads(*lowered.code, threads, make_program, [&](std::vector<double>& least) {
+      restore_state();
+      captured.program->run_timed(least);
+    });
+    const auto split = std::ranges::count_if(captured.code->steps, &Code::Step::split);
+    if (split > 0) captured.notes.push_back(std::to_string(split) + " instructions on " + std::to_string(threads) + " threads");
+    phases.end("threads");
+  }
   captured.program->set_generator(request.generator);
   lowered.code->forget_draws();
   if (structure) CodeCache::instance().insert(*structure, std::move(shared));
-  phases.end("comparison");
   captured.notes.push_back(phases.to_string());
   return captured;
 }

@@ -1,5 +1,6 @@
 #include <levin/compile/code_cache.h>
 
+#include <levin/compile/debug.h>
 #include <levin/compile/kernels/isa.h>
 
 #include <ATen/Parallel.h>
@@ -70,6 +71,8 @@ std::optional<std::string> structure_of(const Graph& lifted, const GradientTarge
   out.add(options.tolerance);
   out.add(kernels::instruction_set());
   out.add(at::get_num_threads());
+  out.add(options.threads);
+  out.add(debug::splits_steps());
 
   for (const Buffer& buffer : lifted.buffers) {
     out.add(buffer.kind);

@@ -54,7 +54,8 @@ struct CompiledStep::Impl {
              {.kind = options.clip_grad_norm    ? Kind::norm
                       : options.clip_grad_value ? Kind::value
                                                 : Kind::none,
-              .limit = options.clip_grad_norm.value_or(options.clip_grad_value.value_or(0))}};
+              .limit = options.clip_grad_norm.value_or(options.clip_grad_value.value_or(0))},
+             options.compile.threads};
   }
 
   at::Tensor run(const Batch& given) {

@@ -17,9 +17,9 @@ std::vector<std::string> words() {
   std::vector<std::string> all;
   std::istringstream in(set != nullptr ? set : "");
   for (std::string word; std::getline(in, word, ',');) {
-    static const std::vector<std::string> known = {"graph", "code", "all", "check"};
+    static const std::vector<std::string> known = {"graph", "code", "all", "check", "split"};
     if (std::ranges::find(known, word) == known.end()) {
-      console::warn_once("LEVIN_COMPILE_DEBUG has no \"" + word + "\": it takes graph, code, all and check, with commas between");
+      console::warn_once("LEVIN_COMPILE_DEBUG has no \"" + word + "\": it takes graph, code, all, check and split, with commas between");
     }
     all.push_back(std::move(word));
   }
@@ -29,7 +29,7 @@ std::vector<std::string> words() {
 bool wants(std::string_view what) {
   const auto all = words();
   return std::ranges::any_of(all, [&](const std::string& word) {
-    return word == what || (word == "all" && what != "check");
+    return word == what || (word == "all" && what != "check" && what != "split");
   });
 }
 
@@ -55,6 +55,8 @@ PassObserver observer() {
 }
 
 bool dumps() { return wants("graph") || wants("code"); }
+
+bool splits_steps() { return wants("split"); }
 
 bool checks_steps() { return wants("check"); }
 

@@ -125,6 +125,8 @@ class Lowering {
       for (const Emission& emission : choice.native) workspace = std::max(workspace, emission.workspace);
     }
     workspace_ = {.kind = Place::Kind::arena, .index = 0, .offset = static_cast<std::int64_t>(plan.total)};
+    workspace = (workspace + MemoryPlan::kAlignment - 1) / MemoryPlan::kAlignment * MemoryPlan::kAlignment;
+    code_->workspace_bytes = workspace;
     code_->arena_bytes = plan.total + workspace;
   }
 
@@ -155,6 +157,8 @@ class Lowering {
       code_->places.push_back(workspace_);
       ++step.operands;
     }
+    step.pieces = emission.pieces;
+    step.has_workspace = emission.workspace > 0;
     if (emission.draws) step.drawn = Code::Drawn{.value = graph_.at(node.out()), .captured = node.draw};
     code_->steps.push_back(std::move(step));
   }

@@ -18,6 +18,7 @@ struct Emission {
   std::shared_ptr<const void> spec;
   std::vector<ValueId> operands;
   std::size_t workspace = 0;  ///< bytes
+  std::int64_t pieces = 1;    ///< that it can be cut into: `run` asks Instruction::range
   bool draws = false;         ///< random numbers, into its only operand; Instruction::state is its Program
 
   template <class Spec>
@@ -26,6 +27,11 @@ struct Emission {
             .spec = std::make_shared<const Spec>(std::move(spec)),
             .operands = std::move(operands),
             .workspace = workspace};
+  }
+  /** So many units, cut at multiples of `step`, can be shared by threads without a change of a bit. */
+  Emission split(std::int64_t units, std::int64_t step = 1) && {
+    pieces = (units + step - 1) / step;
+    return std::move(*this);
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <levin/compile/flush_denormals.h>
 #include <levin/compile/kernels/optimizer.h>
+#include <levin/compile/team.h>
 #include <levin/optim/clip_grad.h>
 
 #include <ATen/core/grad_mode.h>
@@ -117,10 +118,30 @@ void rprop(const Step& step) {
                                   0, step.numel);
 }
 
+// A large update is shared by threads: element by element, so the bits do not depend on their number.
+void update_shared(void (*update)(const Step&), const Step& step, int threads) {
+  constexpr std::int64_t kCut = 64;  // elements: whole vectors and cache lines
+  const std::int64_t pieces = (step.numel + kCut - 1) / kCut;
+  const auto work = [&](int part) {
+    const FlushDenormals flush;
+    const std::int64_t begin = pieces * part / threads * kCut;
+    Step own = step;
+    own.numel = std::min(step.numel, pieces * (part + 1) / threads * kCut) - begin;
+    own.params += begin;
+    own.grads += begin;
+    for (auto& state : own.states) {
+      if (state != nullptr) state += begin;
+    }
+    update(own);
+  };
+  run_parts(threads, work);
+}
+
 struct Kernel {
   std::string_view name;  ///< of the optimizer
   void (*update)(const Step&);
   bool counts = true;  ///< steps; SGD has no such state
+  bool shares = true;  ///< its elements between threads; NAdam's product goes on at each call
 };
 
 constexpr std::array<Kernel, 10> kKernels = {{{"Adam", &adam},
@@ -130,7 +151,7 @@ constexpr std::array<Kernel, 10> kKernels = {{{"Adam", &adam},
                                               {"Adagrad", &adagrad},
                                               {"Adadelta", &adadelta},
                                               {"Adamax", &adamax},
-                                              {"NAdam", &nadam},
+                                              {"NAdam", &nadam, true, false},
                                               {"RAdam", &radam},
                                               {"Rprop", &rprop}}};
 
@@ -209,12 +230,18 @@ void OptimizerStage::update() {
     optimizer_.step();
     return;
   }
+  constexpr std::int64_t kWorthThreads = 1 << 17;  // elements
   const FlushDenormals flush;
   optim::OptimizerImpl& impl = *optimizer_.impl();
   const Kernel& kernel = *kernel_of(impl);
   for (Step& step : steps_) {
     if (kernel.counts) *step.step += 1;
-    kernel.update(step);
+    const int threads = kernel.shares && step.numel >= kWorthThreads ? threads_allowed(threads_) : 1;
+    if (threads > 1) {
+      update_shared(kernel.update, step, threads);
+    } else {
+      kernel.update(step);
+    }
     step.first = false;
   }
   impl.flat_step_done();

@@ -18,8 +18,9 @@ struct Clipping {
 class OptimizerStage {
  public:
   OptimizerStage() = default;
-  OptimizerStage(optim::Optimizer optimizer, Clipping clipping)
-      : optimizer_(std::move(optimizer)), clipping_(clipping) {}
+  /** `threads`: as CompileOptions::threads. */
+  OptimizerStage(optim::Optimizer optimizer, Clipping clipping, std::int64_t threads = 0)
+      : optimizer_(std::move(optimizer)), clipping_(clipping), threads_(threads) {}
 
   /** Which parameters, by their index through all groups, have a gradient in the optimizer's buffers. */
   void set_gradients(const std::vector<bool>& given);
@@ -35,6 +36,7 @@ class OptimizerStage {
 
   optim::Optimizer optimizer_;
   Clipping clipping_;
+  std::int64_t threads_ = 0;
   std::vector<bool> given_;
   bool all_given_ = false;
   std::vector<optim::OptimizerImpl::FlatStep> steps_;

@@ -26,6 +26,13 @@ struct CompileOptions {
    * the largest element of each gradient and result. Where it is exceeded the step stays eager, with a warning.
    */
   double tolerance = 1e-3;
+  /**
+   * Most threads that one step may use, with the same bits on any number of them. What a program gains by them is
+   * measured when it is captured, instruction by instruction; small steps use one. Never more than LibTorch may use
+   * where the step runs (at::get_num_threads), which is one for trials of run_together; 0: as many as that. Calls of ATen
+   * in a program use LibTorch's own number whatever stands here.
+   */
+  std::int64_t threads = 0;
   /** A step of more shapes than this runs the further ones eagerly (each shape has a program of its own). */
   std::int64_t max_programs = 16;
 };

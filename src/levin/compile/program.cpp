@@ -1,13 +1,16 @@
 #include <levin/compile/program.h>
 
 #include <levin/compile/flush_denormals.h>
+#include <levin/compile/team.h>
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 namespace levin::compile {
 namespace {
@@ -28,6 +31,12 @@ std::unique_ptr<std::byte[], void (*)(std::byte*)> allocate(std::size_t bytes) {
             std::memcpy(&given, pointer - sizeof(void*), sizeof(void*));
             std::free(given);
           }};
+}
+
+// Each further thread needs a workspace of its own.
+std::size_t arena_bytes(const Code& code) {
+  const std::size_t further = code.splits() ? static_cast<std::size_t>(code.threads - 1) : 0;
+  return code.arena_bytes + further * code.workspace_bytes;
 }
 
 }  // namespace
@@ -131,6 +140,49 @@ struct BoxedState {
   }
 };
 
+/** An instruction that several threads share. */
+struct SplitState {
+  bool flush;  ///< denormals, as the program's own thread does
+  std::vector<Part> parts;
+  std::vector<Instruction> instructions;
+};
+
+void Program::run_split(const Instruction& instruction) {
+  const auto& split = *static_cast<const SplitState*>(instruction.state);
+  const auto work = [&](int part) {
+    std::optional<FlushDenormals> flush;
+    if (split.flush) flush.emplace();
+    const Instruction& own = split.instructions[static_cast<std::size_t>(part)];
+    own.run(own);
+  };
+  run_parts(static_cast<int>(split.parts.size()), work);
+}
+
+Instruction Program::split(const Instruction& whole, const Code::Step& step) {
+  const auto count = static_cast<int>(std::min<std::int64_t>(code_->threads, step.pieces));
+  auto state = std::make_unique<SplitState>();
+  state->flush = code_->boxed_calls == 0;
+  for (int p = 0; p < count; ++p) state->parts.push_back({.index = p, .count = count});
+  for (int p = 0; p < count; ++p) {
+    Instruction own = whole;
+    own.state = &state->parts[static_cast<std::size_t>(p)];
+    if (p > 0 && step.has_workspace) {
+      own.at = addresses_.data() + addresses_.size();
+      for (std::size_t i = 0; i < step.operands; ++i) {
+        Place place = code_->places[step.first_operand + i];
+        if (i + 1 == step.operands) place.offset += p * static_cast<std::int64_t>(code_->workspace_bytes);
+        addresses_.push_back(bind(place));
+        part_places_.push_back(place);
+      }
+    }
+    state->instructions.push_back(own);
+  }
+  split_states_.push_back(std::move(state));
+  return {.run = &run_split, .spec = nullptr, .at = nullptr, .state = split_states_.back().get()};
+}
+
+bool Code::splits() const { return std::ranges::any_of(steps, &Step::split); }
+
 void Code::forget_draws() {
   for (Step& step : steps) {
     if (step.boxed) step.boxed->draw.reset();
@@ -139,23 +191,14 @@ void Code::forget_draws() {
 }
 
 Program::Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> externals)
-    : code_(std::move(code)), arena_(allocate(code_->arena_bytes)), externals_(std::move(externals)),
+    : code_(std::move(code)), arena_(allocate(arena_bytes(*code_))), externals_(std::move(externals)),
       boxed_(code_->boxed_buffers), boxed_operands_(code_->boxed_buffers) {
   inputs_.resize(code_->inputs.size());
-  const auto bind = [&](const Place& place) -> std::byte* {
-    switch (place.kind) {
-      case Place::Kind::arena: return arena_.get() + place.offset;
-      case Place::Kind::external: {
-        const at::Tensor& owner = externals_[static_cast<std::size_t>(place.index)];
-        return static_cast<std::byte*>(owner.storage().mutable_data()) + place.offset;
-      }
-      case Place::Kind::input: inputs_[static_cast<std::size_t>(place.index)].operands.push_back(addresses_.size()); break;
-      case Place::Kind::boxed: boxed_operands_[static_cast<std::size_t>(place.index)].push_back(addresses_.size()); break;
-      case Place::Kind::none: break;
-    }
-    return nullptr;
-  };
-  addresses_.reserve(code_->places.size() + code_->results.size());
+  std::size_t further = 0;
+  for (const Code::Step& step : code_->steps) {
+    if (step.split && step.has_workspace) further += step.operands * static_cast<std::size_t>(code_->threads - 1);
+  }
+  addresses_.reserve(code_->places.size() + code_->results.size() + further);
   for (const Place& place : code_->places) addresses_.push_back(bind(place));
   for (const Code::Result& result : code_->results) {
     addresses_.push_back(bind(result.place));
@@ -177,7 +220,7 @@ Program::Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> exter
       instruction.spec = &step;
       instruction.state = this;
     }
-    instructions_.push_back(instruction);
+    instructions_.push_back(step.split ? split(instruction, step) : instruction);
     if (!step.last_uses.empty()) {
       instructions_.push_back({.run = &let_go, .spec = &step.last_uses, .at = nullptr, .state = this});
     }
@@ -185,6 +228,21 @@ Program::Program(std::shared_ptr<const Code> code, std::vector<at::Tensor> exter
 }
 
 Program::~Program() = default;
+
+// The address of the next operand.
+std::byte* Program::bind(const Place& place) {
+  switch (place.kind) {
+    case Place::Kind::arena: return arena_.get() + place.offset;
+    case Place::Kind::external: {
+      const at::Tensor& owner = externals_[static_cast<std::size_t>(place.index)];
+      return static_cast<std::byte*>(owner.storage().mutable_data()) + place.offset;
+    }
+    case Place::Kind::input: inputs_[static_cast<std::size_t>(place.index)].operands.push_back(addresses_.size()); break;
+    case Place::Kind::boxed: boxed_operands_[static_cast<std::size_t>(place.index)].push_back(addresses_.size()); break;
+    case Place::Kind::none: break;
+  }
+  return nullptr;
+}
 
 void Program::draw(const Instruction& instruction) {
   const auto& step = instruction.as<Code::Step>();
@@ -210,7 +268,8 @@ void Program::let_go(const Instruction& instruction) {
 }
 
 std::int64_t Program::place_offset(std::size_t operand) const {
-  const auto count = code_->places.size();
+  const auto count = code_->places.size(), with_results = count + code_->results.size();
+  if (operand >= with_results) return part_places_[operand - with_results].offset;
   return operand < count ? code_->places[operand].offset : code_->results[operand - count].place.offset;
 }
 
@@ -238,8 +297,27 @@ void Program::run_with_captured_draws() {
   captured_draws_ = false;
 }
 
+void Program::run_timed(std::vector<double>& least) {
+  least.resize(code_->steps.size(), std::numeric_limits<double>::infinity());
+  times_ = &least;
+  run_with_captured_draws();
+  times_ = nullptr;
+}
+
+void Program::time_all() {
+  std::size_t step = 0;
+  for (const Instruction& instruction : instructions_) {
+    const auto begin = std::chrono::steady_clock::now();
+    instruction.run(instruction);
+    if (instruction.run == &let_go) continue;
+    const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - begin;
+    double& least = (*times_)[step++];
+    least = std::min(least, took.count());
+  }
+}
+
 std::size_t Program::memory_bytes() const {
-  return code_->arena_bytes + addresses_.capacity() * sizeof(std::byte*) +
+  return arena_bytes(*code_) + addresses_.capacity() * sizeof(std::byte*) +
          instructions_.capacity() * sizeof(Instruction);
 }
 

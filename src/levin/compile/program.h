@@ -6,6 +6,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,13 +25,28 @@ struct Place {
   std::int64_t offset = 0;  ///< bytes
 };
 
+/** One of the parts of an instruction that several threads share. */
+struct Part {
+  int index = 0, count = 1;
+};
+
 /** One call. The kernel finds its settings in `spec` and its operands in `at`. */
 struct Instruction {
   using Run = void (*)(const Instruction&);
   Run run = nullptr;
   const void* spec = nullptr;
   std::byte* const* at = nullptr;
-  void* state = nullptr;  ///< a boxed call's, of its program; the program where tensors are let go or numbers drawn
+  void* state = nullptr;  ///< a boxed call's, of its program; the program where tensors are let go or numbers drawn;
+                          ///< the Part of a native one that is not whole
+
+  /** What a native instruction is to compute of so many units, cut at multiples of `step`: [begin, end). */
+  std::pair<std::int64_t, std::int64_t> range(std::int64_t units, std::int64_t step = 1) const {
+    if (state == nullptr) return {0, units};
+    const auto& part = *static_cast<const Part*>(state);
+    const std::int64_t pieces = (units + step - 1) / step;
+    const auto cut = [&](std::int64_t i) { return std::min(units, pieces * i / part.count * step); };
+    return {cut(part.index), cut(part.index + 1)};
+  }
 
   template <class T>
   T* operand(std::size_t i) const {
@@ -72,11 +88,16 @@ struct Code {
     std::size_t first_operand = 0, operands = 0;
     std::shared_ptr<BoxedCall> boxed;
     std::optional<Drawn> drawn;
+    std::int64_t pieces = 1;     ///< that it can be cut into, for several threads
+    bool has_workspace = false;  ///< its last operand; each part has its own
+    bool split = false;          ///< into a part for each thread
     std::vector<BufferId> last_uses;  ///< boxed buffers to let go afterwards
   };
   std::vector<Step> steps;
   std::vector<Place> places;  ///< operands of all steps
   std::size_t arena_bytes = 0;
+  std::size_t workspace_bytes = 0;  ///< of one thread, the end of the arena
+  int threads = 1;                  ///< of steps that are split
   std::vector<std::int64_t> inputs;   ///< bytes of each tensor of the batch; 0 where the step does not use it
   std::size_t boxed_buffers = 0;
   struct Result {
@@ -87,6 +108,8 @@ struct Code {
   std::vector<Result> results;  ///< the loss and the values given to log, in order
   std::size_t boxed_calls = 0;
 
+  /** Whether any step is split. */
+  bool splits() const;
   /** Lets go of what random operators drew when they were captured. */
   void forget_draws();
 };
@@ -110,6 +133,8 @@ class Program {
   void run();
   /** As run(), with the random numbers of the capture. */
   void run_with_captured_draws();
+  /** As above, and keeps how long each step of the code took, nanoseconds, where that is less than in `least`. */
+  void run_timed(std::vector<double>& least);
 
   /** The key of a stream of random numbers, drawn from the program's generator. */
   std::uint64_t draw_key();
@@ -129,18 +154,26 @@ class Program {
   static void draw(const Instruction& instruction);
   void move_input(std::size_t index, const void* data);
   std::int64_t place_offset(std::size_t operand) const;
+  static void run_split(const Instruction& instruction);
+  Instruction split(const Instruction& whole, const Code::Step& step);
+  std::byte* bind(const Place& place);
   void run_all() {
+    if (times_ != nullptr) return time_all();
     for (const Instruction& instruction : instructions_) instruction.run(instruction);
   }
+  void time_all();
 
   std::shared_ptr<const Code> code_;
   std::unique_ptr<std::byte[], void (*)(std::byte*)> arena_;
-  std::vector<std::byte*> addresses_;  // of all operands, then of the results
+  std::vector<std::byte*> addresses_;  // of all operands, then of the results, then of split steps' further parts
+  std::vector<Place> part_places_;     // of these
   std::vector<Instruction> instructions_;
   std::vector<std::byte* const*> result_addresses_;
   std::vector<Input> inputs_;
   std::vector<at::Tensor> externals_;
   std::vector<std::unique_ptr<struct BoxedState>> boxed_states_;
+  std::vector<std::unique_ptr<struct SplitState>> split_states_;
+  std::vector<double>* times_ = nullptr;
   at::Generator generator_;
   bool captured_draws_ = false;
   std::vector<at::Tensor> boxed_;                          // tensors that boxed calls returned

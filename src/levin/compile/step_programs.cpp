@@ -32,6 +32,10 @@ CaptureRequest whole(CaptureRequest request, const Surroundings& around) {
 }  // namespace compile
 
 void check(const CompileOptions& options) {
+  if (options.threads < 0) {
+    throw Error({.what = "CompileOptions::threads must not be negative", .value = std::to_string(options.threads),
+                 .where = {}, .hint = "0 takes as many as LibTorch may use"});
+  }
   if (!options.fast_dropout || options.fuse) return;
   throw Error({.what = "CompileOptions: fast_dropout and fuse = false contradict each other",
                .value = "fuse = false asks for the bits of the eager step, fast_dropout for other random numbers",

@@ -50,7 +50,8 @@ CompiledStages::Entry& CompiledStages::entry(Stage stage, std::int64_t index) {
                       {.kind = !clip ? Kind::none
                                : run_.options.gradient_clip_algorithm == ClipAlgorithm::norm ? Kind::norm
                                                                                                : Kind::value,
-                       .limit = clip.value_or(0)}};
+                       .limit = clip.value_or(0)},
+                      run_.options.compile.options().threads};
     check_hooks(made);
   }
   return entries_.emplace(std::pair(stage, index), std::move(made)).first->second;

@@ -54,8 +54,9 @@ struct Spec {
 // Operands: x, weight, bias, y, workspace.
 void run_forward(const Instruction& instruction) {
   const auto& spec = instruction.as<Spec<kernels::ConvForwardFn>>();
+  const auto [begin, end] = instruction.range(spec.settings.batch);
   spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), instruction.operand<float>(2),
-            instruction.operand<float>(3), instruction.operand<void>(4), 0, spec.settings.batch);
+            instruction.operand<float>(3), instruction.operand<void>(4), begin, end);
 }
 
 std::vector<Emission> convolution(const Graph& graph, const Node& node) {
@@ -64,14 +65,16 @@ std::vector<Emission> convolution(const Graph& graph, const Node& node) {
   const ValueId bias = node.arguments[2].kind == Argument::Kind::value ? node.in(2) : kNone;
   if (bias != kNone && !is_plain(graph, bias)) return {};
   return {Emission::of(&run_forward, Spec<kernels::ConvForwardFn>{*conv, kernels::select_conv_forward(*conv)},
-                       {node.in(0), node.in(1), bias, node.out()}, kernels::conv_workspace(*conv) + 1)};
+                       {node.in(0), node.in(1), bias, node.out()}, kernels::conv_workspace(*conv) + 1)
+              .split(conv->batch)};
 }
 
 // Operands: dy, weight, dx, workspace.
 void run_input_gradient(const Instruction& instruction) {
   const auto& spec = instruction.as<Spec<kernels::ConvInputFn>>();
+  const auto [begin, end] = instruction.range(spec.settings.batch);
   spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), instruction.operand<float>(2),
-            instruction.operand<void>(3), 0, spec.settings.batch);
+            instruction.operand<void>(3), begin, end);
 }
 
 // Operands: x, dy, dweight, dbias, workspace.
@@ -95,7 +98,8 @@ std::vector<Emission> convolution_backward(const Graph& graph, const Node& node)
   if (dx != kNone) {
     list.push_back(Emission::of(&run_input_gradient,
                                 Spec<kernels::ConvInputFn>{*conv, kernels::select_conv_input(*conv)}, {dy, weight, dx},
-                                workspace));
+                                workspace)
+                       .split(conv->batch));
   }
   if (dweight != kNone) {
     list.push_back(Emission::of(&run_weight_gradient,
@@ -132,15 +136,17 @@ struct PoolSpec {
 // Operands: x, y, places.
 void run_max_pool(const Instruction& instruction) {
   const auto& spec = instruction.as<PoolSpec<kernels::MaxPoolForwardFn>>();
+  const auto [begin, end] = instruction.range(spec.settings.planes);
   spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1),
-            instruction.operand<std::int64_t>(2), 0, spec.settings.planes);
+            instruction.operand<std::int64_t>(2), begin, end);
 }
 
 std::vector<Emission> emit_max_pool(const Graph& graph, const Node& node, const std::optional<kernels::Pool>& pool) {
   if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out(0)) || (node.out(1) != kNone && !graph.at(node.out(1)).contiguous())) return {};
   return {Emission::of(&run_max_pool,
                        PoolSpec<kernels::MaxPoolForwardFn>{*pool, kernels::select_max_pool_forward(*pool)},
-                       {node.in(0), node.out(0), node.out(1)})};
+                       {node.in(0), node.out(0), node.out(1)})
+              .split(pool->planes)};
 }
 
 std::vector<Emission> max_pool(const Graph& graph, const Node& node) {
@@ -152,8 +158,9 @@ std::vector<Emission> max_pool(const Graph& graph, const Node& node) {
 // Operands: dy, places, dx.
 void run_max_pool_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<PoolSpec<kernels::MaxPoolBackwardFn>>();
+  const auto [begin, end] = instruction.range(spec.settings.planes);
   spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<std::int64_t>(1),
-            instruction.operand<float>(2), 0, spec.settings.planes);
+            instruction.operand<float>(2), begin, end);
 }
 
 std::vector<Emission> emit_max_pool_backward(const Graph& graph, const Node& node, const std::optional<kernels::Pool>& pool,
@@ -161,7 +168,8 @@ std::vector<Emission> emit_max_pool_backward(const Graph& graph, const Node& nod
   if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out()) || !graph.at(places).contiguous()) return {};
   return {Emission::of(&run_max_pool_backward,
                        PoolSpec<kernels::MaxPoolBackwardFn>{*pool, kernels::select_max_pool_backward(*pool)},
-                       {node.in(0), places, node.out()})};
+                       {node.in(0), places, node.out()})
+              .split(pool->planes)};
 }
 
 std::vector<Emission> max_pool_backward(const Graph& graph, const Node& node) {
@@ -175,14 +183,16 @@ using AvgSpec = PoolSpec<kernels::AvgPoolFn>;
 // Operands: from, to.
 void run_avg_pool(const Instruction& instruction) {
   const auto& spec = instruction.as<AvgSpec>();
-  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), 0, spec.settings.planes);
+  const auto [begin, end] = instruction.range(spec.settings.planes);
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), begin, end);
 }
 
 std::vector<Emission> emit_avg_pool(const Graph& graph, const Node& node, const std::optional<kernels::Pool>& pool, bool forward) {
   if (!pool || !is_plain(graph, node.in(0)) || !is_plain(graph, node.out())) return {};
   return {Emission::of(&run_avg_pool,
                        AvgSpec{*pool, forward ? kernels::select_avg_pool_forward(*pool) : kernels::select_avg_pool_backward(*pool)},
-                       {node.in(0), node.out()})};
+                       {node.in(0), node.out()})
+              .split(pool->planes)};
 }
 
 // `kernel` is the place of the window's size among the arguments.

@@ -68,13 +68,15 @@ struct SoftmaxSpec {
 
 void run_softmax(const Instruction& instruction) {
   const auto& spec = instruction.as<SoftmaxSpec>();
-  spec.forward(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), 0, spec.settings.rows);
+  const auto [begin, end] = instruction.range(spec.settings.rows);
+  spec.forward(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), begin, end);
 }
 
 void run_softmax_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<SoftmaxSpec>();
+  const auto [begin, end] = instruction.range(spec.settings.rows);
   spec.backward(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1),
-                instruction.operand<float>(2), 0, spec.settings.rows);
+                instruction.operand<float>(2), begin, end);
 }
 
 bool over_last(const Value& value, const c10::IValue& dim) {
@@ -91,7 +93,8 @@ std::vector<Emission> softmax(const Graph& graph, const Node& node) {
   if (!is_plain(graph, node.in(0)) || !is_plain(graph, node.out()) || !over_last(x, node.constant(1))) return {};
   const auto settings = softmax_of(x, log);
   return {Emission::of(&run_softmax, SoftmaxSpec{.settings = settings, .forward = kernels::select_softmax_forward(settings)},
-                       {node.in(0), node.out()})};
+                       {node.in(0), node.out()})
+              .split(settings.rows)};
 }
 
 template <bool log>
@@ -104,7 +107,8 @@ std::vector<Emission> softmax_backward(const Graph& graph, const Node& node) {
   const auto settings = softmax_of(dy, log);
   return {Emission::of(&run_softmax_backward,
                        SoftmaxSpec{.settings = settings, .backward = kernels::select_softmax_backward(settings)},
-                       {node.in(0), node.in(1), node.out()})};
+                       {node.in(0), node.in(1), node.out()})
+              .split(settings.rows)};
 }
 
 constexpr std::array<Rule, 6> kRules = {{

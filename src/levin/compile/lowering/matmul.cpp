@@ -15,13 +15,14 @@ struct Spec {
 // Operands: a, b, c, bias, mask, workspace.
 void run(const Instruction& instruction) {
   const auto& spec = instruction.as<Spec>();
+  const auto [begin, end] = instruction.range(spec.gemm.rows());
   spec.call(spec.gemm,
             {.a = instruction.operand<float>(0),
              .b = instruction.operand<float>(1),
              .c = instruction.operand<float>(2),
              .bias = instruction.operand<float>(3),
              .mask = instruction.operand<float>(4)},
-            instruction.operand<void>(5), 0, spec.gemm.rows());
+            instruction.operand<void>(5), begin, end);
 }
 
 std::vector<Emission> emit(const Graph& graph, const Node& node) {
@@ -33,7 +34,8 @@ std::vector<Emission> emit(const Graph& graph, const Node& node) {
   // The last operand is always there, if only of one byte.
   return {Emission::of(&run, Spec{*gemm, kernels::select_gemm(*gemm)},
                        {node.in(0), node.in(1), node.out(), optional(2), optional(3)},
-                       kernels::gemm_workspace(*gemm) + 1)};
+                       kernels::gemm_workspace(*gemm) + 1)
+              .split(gemm->rows())};
 }
 
 constexpr std::array<Rule, 1> kRules = {{{"levin::gemm", "matrix product with bias, relu or relu's derivative", &emit,

@@ -55,16 +55,19 @@ std::optional<BatchNorm> batch_norm_of(const Value& x) {
   return BatchNorm{.batch = x.sizes[0], .channels = x.sizes[1], .area = x.numel() / (x.sizes[0] * x.sizes[1])};
 }
 
+constexpr std::int64_t kChannels = 8;  // whole vectors of them, where they lie last
+
 // Operands: x, weight, bias, running mean, running variance, y, saved mean, saved inverse deviation, residual.
 void run_batch_norm(const Instruction& instruction) {
   const auto& spec = instruction.as<BatchForward>();
+  const auto [begin, end] = instruction.range(spec.settings.channels, kChannels);
   spec.call(spec.settings,
             {.x = instruction.operand<float>(0), .weight = instruction.operand<float>(1),
              .bias = instruction.operand<float>(2), .running_mean = instruction.operand<float>(3),
              .running_var = instruction.operand<float>(4), .y = instruction.operand<float>(5),
              .save_mean = instruction.operand<float>(6), .save_invstd = instruction.operand<float>(7),
              .residual = instruction.operand<float>(8)},
-            0, spec.settings.channels);
+            begin, end);
 }
 
 std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
@@ -84,19 +87,21 @@ std::vector<Emission> batch_norm(const Graph& graph, const Node& node) {
   if (!all_plain(graph, {weight, bias, mean, var, save_mean, save_invstd}, settings->channels)) return {};
   if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
   return {Emission::of(&run_batch_norm, BatchForward{*settings, kernels::select_batch_norm_forward(*settings)},
-                       {x, weight, bias, mean, var, y, save_mean, save_invstd, residual})};
+                       {x, weight, bias, mean, var, y, save_mean, save_invstd, residual})
+              .split(settings->channels, kChannels)};
 }
 
 // Operands: dy, x, weight, running mean and variance, saved mean and inverse deviation, dx, dweight, dbias, y, bias.
 void run_batch_norm_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<BatchBackward>();
+  const auto [begin, end] = instruction.range(spec.settings.channels, kChannels);
   spec.call(spec.settings,
             {.dy = instruction.operand<float>(0), .x = instruction.operand<float>(1), .y = instruction.operand<float>(10),
              .weight = instruction.operand<float>(2), .bias = instruction.operand<float>(11), .running_mean = instruction.operand<float>(3),
              .running_var = instruction.operand<float>(4), .save_mean = instruction.operand<float>(5),
              .save_invstd = instruction.operand<float>(6), .dx = instruction.operand<float>(7),
              .dweight = instruction.operand<float>(8), .dbias = instruction.operand<float>(9)},
-            0, spec.settings.channels);
+            begin, end);
 }
 
 std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) {
@@ -117,7 +122,8 @@ std::vector<Emission> batch_norm_backward(const Graph& graph, const Node& node) 
   if (settings->training ? save_mean == kNone || save_invstd == kNone : mean == kNone || var == kNone) return {};
   return {Emission::of(&run_batch_norm_backward,
                        BatchBackward{*settings, kernels::select_batch_norm_backward(*settings)},
-                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias, y, bias})};
+                       {dy, x, weight, mean, var, save_mean, save_invstd, dx, dweight, dbias, y, bias})
+              .split(settings->channels, kChannels)};
 }
 
 // --- layer norm ---
@@ -136,11 +142,12 @@ std::optional<LayerNorm> layer_norm_of(const Value& x, const c10::IValue& shape)
 // Operands: x, weight, bias, y, mean, inverse deviation.
 void run_layer_norm(const Instruction& instruction) {
   const auto& spec = instruction.as<LayerForward>();
+  const auto [begin, end] = instruction.range(spec.settings.rows);
   spec.call(spec.settings,
             {.x = instruction.operand<float>(0), .weight = instruction.operand<float>(1),
              .bias = instruction.operand<float>(2), .y = instruction.operand<float>(3),
              .mean = instruction.operand<float>(4), .rstd = instruction.operand<float>(5)},
-            0, spec.settings.rows);
+            begin, end);
 }
 
 std::vector<Emission> layer_norm(const Graph& graph, const Node& node) {
@@ -153,7 +160,8 @@ std::vector<Emission> layer_norm(const Graph& graph, const Node& node) {
   }
   settings->eps = node.constant(4).toDouble();
   return {Emission::of(&run_layer_norm, LayerForward{*settings, kernels::select_layer_norm_forward(*settings)},
-                       {x, weight, bias, y, mean, rstd})};
+                       {x, weight, bias, y, mean, rstd})
+              .split(settings->rows)};
 }
 
 // Operands: dy, x, weight, mean, inverse deviation, dx, dweight, dbias.

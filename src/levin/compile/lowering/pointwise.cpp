@@ -2,7 +2,9 @@
 #include <levin/compile/lowering/families.h>
 #include <levin/compile/passes/pointwise.h>
 
+#include <algorithm>
 #include <array>
+#include <numeric>
 
 namespace levin::compile::lowering {
 namespace {
@@ -12,11 +14,18 @@ struct Spec {
   std::size_t inputs, outputs;
 };
 
+// Where threads may cut: whole vectors and cache lines, and what the program asks for.
+std::int64_t cut_of(const kernels::PointwiseProgram& program) {
+  constexpr std::int64_t kElements = 64;
+  return std::lcm(kElements, std::max<std::int64_t>(program.grain(), 1));
+}
+
 // Operands: inputs, outputs, workspace.
 void run(const Instruction& instruction) {
   const auto& spec = instruction.as<Spec>();
   const auto* operands = reinterpret_cast<float* const*>(instruction.at);
-  spec.program.run(operands, operands + spec.inputs, instruction.at[spec.inputs + spec.outputs], 0, spec.program.size());
+  const auto [begin, end] = instruction.range(spec.program.size(), cut_of(spec.program));
+  spec.program.run(operands, operands + spec.inputs, instruction.at[spec.inputs + spec.outputs], begin, end);
 }
 
 std::vector<Emission> emit(const Graph&, const Node& node) {
@@ -28,10 +37,12 @@ std::vector<Emission> emit(const Graph&, const Node& node) {
   for (const auto& result : node.results) operands.push_back(result.at(0));
   kernels::PointwiseProgram program(group);
   const std::size_t workspace = program.workspace() + 1;
+  const std::int64_t pieces = (program.size() + cut_of(program) - 1) / cut_of(program);
   return {{.run = &run,
            .spec = std::make_shared<const Spec>(std::move(program), group.inputs.size(), group.outputs.size()),
            .operands = std::move(operands),
-           .workspace = workspace}};
+           .workspace = workspace,
+           .pieces = pieces}};
 }
 
 constexpr std::array<Rule, 1> kRules = {{{"levin::pointwise", "element-wise group", &emit,

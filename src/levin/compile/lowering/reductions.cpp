@@ -15,9 +15,12 @@ struct Spec {
   kernels::ReduceFn call;
 };
 
+constexpr std::int64_t kResults = 16;  // a cache line
+
 void run(const Instruction& instruction) {
   const auto& spec = instruction.as<Spec>();
-  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), 0, spec.settings.results());
+  const auto [begin, end] = instruction.range(spec.settings.results(), kResults);
+  spec.call(spec.settings, instruction.operand<float>(0), instruction.operand<float>(1), begin, end);
 }
 
 // The reduced dimensions as one block [outer, reduced, inner] of a contiguous tensor.
@@ -61,7 +64,7 @@ std::vector<Emission> emit(const Graph& graph, const Node& node) {
   if (type_argument > 0 && !node.constant(static_cast<std::size_t>(type_argument)).isNone()) return {};
   const auto settings = x.contiguous() ? block_of(x, node.constant(1), kind) : transposed_block(x, node.constant(1), kind);
   if (!settings) return {};
-  return {Emission::of(&run, Spec{*settings, kernels::select_reduce(*settings)}, {node.in(0), node.out()})};
+  return {Emission::of(&run, Spec{*settings, kernels::select_reduce(*settings)}, {node.in(0), node.out()}).split(settings->results(), kResults)};
 }
 
 constexpr std::array<Rule, 4> kRules = {{

@@ -85,11 +85,12 @@ ValueId mask_of(const Node& node, std::size_t argument) {
 // Operands: q, k, v, o, log sums, mask, workspace.
 void run_attention(const Instruction& instruction) {
   const auto& spec = instruction.as<AttentionSpec>();
+  const auto [begin, end] = instruction.range(spec.settings.units());
   spec.call(spec.settings,
             {.q = instruction.operand<float>(0), .k = instruction.operand<float>(1), .v = instruction.operand<float>(2),
              .mask = instruction.operand<float>(5), .o = instruction.operand<float>(3),
              .log_sum_exp = instruction.operand<float>(4)},
-            instruction.operand<void>(6), 0, spec.settings.units());
+            instruction.operand<void>(6), begin, end);
 }
 
 std::vector<Emission> attention(const Graph& graph, const Node& node) {
@@ -97,7 +98,8 @@ std::vector<Emission> attention(const Graph& graph, const Node& node) {
   if (!settings) return {};
   return {Emission::of(&run_attention, AttentionSpec{*settings, kernels::select_attention_forward(*settings)},
                        {node.in(0), node.in(1), node.in(2), node.out(0), node.out(1), mask_of(node, 3)},
-                       kernels::attention_workspace(*settings) + 1)};
+                       kernels::attention_workspace(*settings) + 1)
+              .split(settings->units())};
 }
 
 struct AttentionGradientSpec {
@@ -109,13 +111,14 @@ struct AttentionGradientSpec {
 // Operands: do, q, k, v, o, log sums, dq, dk, dv, mask, workspace.
 void run_attention_backward(const Instruction& instruction) {
   const auto& spec = instruction.as<AttentionGradientSpec>();
+  const auto [begin, end] = instruction.range(spec.settings.units());
   spec.call(spec.settings,
             {.d_o = instruction.operand<float>(0), .q = instruction.operand<float>(1), .k = instruction.operand<float>(2),
              .v = instruction.operand<float>(3), .mask = instruction.operand<float>(9), .o = instruction.operand<float>(4),
              .log_sum_exp = instruction.operand<float>(5), .d_q = instruction.operand<float>(6),
              .d_k = instruction.operand<float>(7), .d_v = instruction.operand<float>(8), .d_o_strides = spec.d_o,
              .d_q_strides = spec.d_q, .d_k_strides = spec.d_k, .d_v_strides = spec.d_v},
-            instruction.operand<void>(10), 0, spec.settings.units());
+            instruction.operand<void>(10), begin, end);
 }
 
 std::vector<Emission> attention_backward(const Graph& graph, const Node& node) {
@@ -129,7 +132,8 @@ std::vector<Emission> attention_backward(const Graph& graph, const Node& node) {
                                              .d_k = strides(node.out(1)), .d_v = strides(node.out(2))},
                        {node.in(0), node.in(1), node.in(2), node.in(3), node.in(4), node.in(5), node.out(0),
                         node.out(1), node.out(2), mask_of(node, 6)},
-                       kernels::attention_workspace(*settings) + 1)};
+                       kernels::attention_workspace(*settings) + 1)
+              .split(settings->units())};
 }
 
 // --- LSTM ---
