@@ -165,7 +165,7 @@ TEST_F(CodeCacheTest, SharedWeightsAreAnotherStructure) {
   EXPECT_EQ(counts().hits, 2U);
 }
 
-TEST_F(CodeCacheTest, ModesAndDropoutRatesDoNotShare) {
+TEST_F(CodeCacheTest, ModesDoNotShare) {
   const auto batch = some_batch();
   auto model = net(0.5);
   auto step = step_of(model, squares, {.seed = 1}, 0);
@@ -173,10 +173,59 @@ TEST_F(CodeCacheTest, ModesAndDropoutRatesDoNotShare) {
   model->eval();
   const Tensor without = step(batch);
   EXPECT_LE(apart(squares(model, batch), without), 1e-6);
-  auto other = net(0.25);
-  step_of(other, squares, {.seed = 1}, 0)(batch);
-  EXPECT_EQ(counts().entries, 3U);
+  EXPECT_EQ(counts().entries, 2U);
   EXPECT_EQ(counts().hits, 0U);
+}
+
+/** The losses and the parameters of four steps of a net with `rate` of dropout and a loss with `weight`. */
+std::vector<Tensor> trained(double rate, double weight, const levin::CompileOptions& options, std::string* explained = nullptr) {
+  torch::manual_seed(3);
+  auto model = net(rate);
+  const auto batch = some_batch();
+  auto step = step_of(model, [weight](nn::Sequential& m, const levin::Batch& b) {
+    return squares(m, b) * weight + m->parameters()[0].abs().sum() * (weight / 100);
+  }, {.seed = 7, .compile = options});
+  std::vector<Tensor> all;
+  for (int i = 0; i < 4; ++i) all.push_back(step(batch).clone());
+  EXPECT_TRUE(step.compiled()) << step.explain();
+  if (explained != nullptr) *explained = step.explain();
+  for (const Tensor& parameter : model->parameters()) all.push_back(parameter.detach());
+  return all;
+}
+
+TEST_F(CodeCacheTest, RatesOfDropoutAndWeightsOfLossesShareFromTheSecondOn) {
+  const std::vector<std::pair<double, double>> trials = {{0.5, 0.3}, {0.25, 0.7}, {0.6, 0.1}, {0.1, 2}, {0.25, 0.1}};
+  for (const levin::CompileOptions& options : std::vector<levin::CompileOptions>{{}, {.fuse = false}, {.fast_dropout = true}}) {
+    CodeCache::instance().clear();
+    std::vector<std::vector<Tensor>> shared;
+    std::string explained;
+    for (const auto& [rate, weight] : trials) shared.push_back(trained(rate, weight, options, &explained));
+    EXPECT_EQ(counts().entries, 2U);
+    EXPECT_EQ(counts().hits, 3U);
+    EXPECT_NE(explained.find("numbers in memory, as they differ between steps: "), std::string::npos) << explained;
+    for (std::size_t t = 0; t < trials.size(); ++t) {
+      CodeCache::instance().clear();
+      const auto alone = trained(trials[t].first, trials[t].second, options);
+      for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_TRUE(same_bits(alone[i], shared[t][i])) << t << ' ' << i;
+      EXPECT_FALSE(same_bits(alone[0], shared[(t + 1) % trials.size()][0])) << t;
+    }
+  }
+}
+
+TEST_F(CodeCacheTest, NumbersThatPassesLookAtAreNotShared) {
+  // As constants the factors are one operand of one group; in memory they would be too many for one.
+  const auto batch = some_batch();
+  std::size_t expected = 0;
+  for (const double factor : {0.5, 0.6, 0.7, 0.8}) {
+    expect_as_eager(net(), [factor](nn::Sequential& model, const levin::Batch& b) {
+      Tensor x = model->forward(b[0]);
+      for (int i = 0; i < 8; ++i) x = (x * factor).tanh();
+      return torch::mse_loss(x, b[1]);
+    }, batch);
+    EXPECT_EQ(counts().entries, ++expected) << factor;
+  }
+  EXPECT_EQ(counts().hits, 0U);
+  EXPECT_EQ(counts().misses, 4U);
 }
 
 TEST_F(CodeCacheTest, ConcurrentFirstCapturesAgree) {
@@ -209,11 +258,7 @@ TEST_F(CodeCacheTest, ConcurrentFirstCapturesAgree) {
 }
 
 TEST_F(CodeCacheTest, IsBounded) {
-  const auto batch = some_batch();
-  for (int i = 0; i < 140; ++i) {
-    const double weight = 1 + i;
-    step_of(net(), [weight](nn::Sequential& model, const levin::Batch& b) { return squares(model, b) * weight; })(batch);
-  }
+  for (int rows = 1; rows <= 140; ++rows) step_of(net(), squares)(some_batch(rows));
   EXPECT_EQ(counts().entries, 128U);
 }
 

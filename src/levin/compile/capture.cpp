@@ -256,6 +256,26 @@ class RoundingCheck {
   }
 };
 
+void take_shared(Captured& captured, const SharedCode& known, const Graph& graph, const CaptureRequest& request) {
+  if (!known.refusal.empty()) {
+    NotCapturable refused(known.refusal);
+    refused.known = true;
+    throw refused;
+  }
+  captured.code = known.code;
+  if (captured.code->arena_bytes >= kMuchMemory) return_free_memory();
+  captured.program = std::make_unique<Program>(known.code, known.bind(graph, request.targets));
+  captured.program->set_generator(request.generator);
+  captured.notes = known.notes;
+  captured.notes.emplace_back("code shared with an earlier step of the same structure");
+  captured.boxed = known.boxed;
+}
+
+// The same kernels in the same order.
+bool same_work(const Code& a, const Code& b) {
+  return std::ranges::equal(a.steps, b.steps, [](const Code::Step& x, const Code::Step& y) { return x.name == y.name && x.run == y.run; });
+}
+
 }  // namespace
 
 TapeText record_text(const CaptureRequest& request, const Batch& batch) {
@@ -324,37 +344,40 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   tape = Tape();  // its memory is free for the program's
   const auto structure = structure_of(graph, request.targets, options);
   phases.end("lift");
-  if (structure && !debug::dumps()) {
-    if (const auto known = CodeCache::instance().find(*structure)) {
-      if (!known->refusal.empty()) {
-        NotCapturable refused(known->refusal);
-        refused.known = true;
-        throw refused;
-      }
-      captured.code = known->code;
-      if (captured.code->arena_bytes >= kMuchMemory) return_free_memory();
-      captured.program = std::make_unique<Program>(known->code, known->bind(graph, request.targets));
-      captured.program->set_generator(request.generator);
-      captured.notes = known->notes;
-      captured.notes.emplace_back("code shared with an earlier step of the same structure");
-      captured.boxed = known->boxed;
-      phases.end("memory");
-      captured.notes.push_back(phases.to_string());
-      return captured;
-    }
-  }
-
-  return_free_memory();
+  std::optional<CodeCache::Place> place;
+  Lowered lowered;
   auto shared = std::make_shared<SharedCode>();
-  const Sources sources(graph, request.targets);
-  run_passes(graph, request.targets, options, debug::observer());
-  phases.end("passes");
-  Lowered lowered = lower(graph, {.native = options.fuse});
-  for (const at::Tensor& external : lowered.externals) shared->externals.push_back(sources.of(external));
-  shared->code = captured.code = lowered.code;
-  shared->notes = captured.notes = graph.notes;
-  shared->boxed = captured.boxed = boxed_names(*captured.code);
-  phases.end("lowering");
+  for (;;) {
+    Graph own = graph;
+    if (structure && !debug::dumps()) {
+      place = CodeCache::instance().find(*structure);
+      read_from_memory(own, structure->numbers, place->open);
+      if (place->code) {
+        take_shared(captured, *place->code, own, request);
+        phases.end("memory");
+        captured.notes.push_back(phases.to_string());
+        return captured;
+      }
+    }
+    return_free_memory();
+    const Sources sources(own, request.targets);
+    run_passes(own, request.targets, options, debug::observer());
+    phases.end("passes");
+    lowered = lower(own, {.native = options.fuse});
+    phases.end("lowering");
+    const auto open = place ? std::ranges::count(place->open, true) : 0;
+    // Where a pass looks at a number, the same step in another process, which has met no other, would compute otherwise.
+    if (open > 0 && !same_work(*place->first->code, *lowered.code)) {
+      CodeCache::instance().keep_numbers(*structure);
+      continue;
+    }
+    for (const at::Tensor& external : lowered.externals) shared->externals.push_back(sources.of(external));
+    shared->code = captured.code = lowered.code;
+    if (open > 0) own.note("numbers in memory, as they differ between steps: " + std::to_string(open));
+    shared->notes = captured.notes = own.notes;
+    shared->boxed = captured.boxed = boxed_names(*captured.code);
+    break;
+  }
   const auto make_program = [&] {
     captured.program.reset();
     if (captured.code->arena_bytes >= kMuchMemory) return_free_memory();
@@ -389,10 +412,10 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       std::ostringstream text;
       text << "the program's " << what << " differs from the eager step's by " << apart
            << " of its largest element; please report this model";
-      if (structure) {
+      if (place) {
         auto refused = std::make_shared<SharedCode>();
         refused->refusal = text.str();
-        CodeCache::instance().insert(*structure, std::move(refused));
+        CodeCache::instance().insert(*place, *structure, std::move(refused));
       }
       throw NotCapturable(text.str());
     };
@@ -445,7 +468,7 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
   }
   captured.program->set_generator(request.generator);
   lowered.code->forget_draws();
-  if (structure) CodeCache::instance().insert(*structure, std::move(shared));
+  if (place) CodeCache::instance().insert(*place, *structure, std::move(shared));
   captured.notes.push_back(phases.to_string());
   return captured;
 }

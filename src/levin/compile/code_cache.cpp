@@ -5,6 +5,9 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <bit>
+#include <set>
 #include <type_traits>
 
 namespace levin::compile {
@@ -64,7 +67,15 @@ class Writer {
 
 }  // namespace
 
-std::optional<std::string> structure_of(const Graph& lifted, const GradientTargets& targets, const CompileOptions& options) {
+std::optional<Structure> structure_of(const Graph& lifted, const GradientTargets& targets, const CompileOptions& options) {
+  Structure structure{.text = {}, .numbers = numbers_of(lifted)};
+  std::set<std::pair<std::size_t, std::size_t>> arguments;
+  std::set<BufferId> buffers;
+  for (const Number& number : structure.numbers) {
+    const Argument& argument = lifted.nodes[number.node].arguments[number.argument];
+    arguments.emplace(number.node, number.argument);
+    if (argument.kind == Argument::Kind::value) buffers.insert(lifted.at(argument.values[0]).buffer);
+  }
   Writer out;
   out.add(options.fuse);
   out.add(options.fast_dropout);
@@ -74,12 +85,13 @@ std::optional<std::string> structure_of(const Graph& lifted, const GradientTarge
   out.add(options.threads);
   out.add(debug::splits_steps());
 
-  for (const Buffer& buffer : lifted.buffers) {
+  for (std::size_t b = 0; b < lifted.buffers.size(); ++b) {
+    const Buffer& buffer = lifted.buffers[b];
     out.add(buffer.kind);
     out.add(buffer.bytes);
     out.add(buffer.input);
     out.add(buffer.uniform.has_value());
-    out.add(buffer.uniform.value_or(0));
+    out.add(buffers.contains(static_cast<BufferId>(b)) ? 0 : buffer.uniform.value_or(0));
   }
   out.add(lifted.values.size());
   for (const Value& value : lifted.values) {
@@ -90,12 +102,14 @@ std::optional<std::string> structure_of(const Graph& lifted, const GradientTarge
     out.add(value.dtype);
   }
   out.add(lifted.nodes.size());
-  for (const Node& node : lifted.nodes) {
+  for (std::size_t n = 0; n < lifted.nodes.size(); ++n) {
+    const Node& node = lifted.nodes[n];
     out.add(std::string_view(node.op));
-    for (const Argument& argument : node.arguments) {
+    for (std::size_t a = 0; a < node.arguments.size(); ++a) {
+      const Argument& argument = node.arguments[a];
       out.add(argument.kind);
       for (const ValueId value : argument.values) out.add(value);
-      if (!out.add(argument.constant)) return std::nullopt;
+      if (!arguments.contains({n, a}) && !out.add(argument.constant)) return std::nullopt;
     }
     for (const auto& list : node.results) {
       out.add(list.size());
@@ -125,7 +139,8 @@ std::optional<std::string> structure_of(const Graph& lifted, const GradientTarge
     out.add(view.strides());
     out.add(view.scalar_type());
   }
-  return out.take();
+  structure.text = out.take();
+  return structure;
 }
 
 Sources::Sources(const Graph& lifted, const GradientTargets& targets) {
@@ -164,38 +179,64 @@ CodeCache& CodeCache::instance() {
   return cache;
 }
 
-std::shared_ptr<const SharedCode> CodeCache::find(const std::string& structure) {
-  const std::lock_guard lock(mutex_);
-  const auto found = by_structure_.find(structure);
-  if (found == by_structure_.end()) {
-    ++misses_;
-    return nullptr;
-  }
-  ++hits_;
-  entries_.splice(entries_.begin(), entries_, found->second);
-  return found->second->second;
+CodeCache::Family& CodeCache::family_of(const Structure& structure) {
+  if (Family* const known = families_.find(structure.text)) return *known;
+  return families_.insert(structure.text, {.id = ++families_met_,
+                                           .numbers = structure.numbers,
+                                           .open = std::vector<bool>(structure.numbers.size()),
+                                           .first = nullptr});
 }
 
-void CodeCache::insert(std::string structure, std::shared_ptr<const SharedCode> code) {
+CodeCache::Place CodeCache::find(const Structure& structure) {
+  const auto bits = [](const Number& number) { return std::bit_cast<std::uint64_t>(number.value); };
   const std::lock_guard lock(mutex_);
-  if (by_structure_.contains(structure)) return;  // another thread was first
-  entries_.emplace_front(std::move(structure), std::move(code));
-  by_structure_.emplace(entries_.front().first, entries_.begin());
-  if (entries_.size() <= kMostEntries) return;
-  by_structure_.erase(entries_.back().first);
-  entries_.pop_back();
+  Family& family = family_of(structure);
+  Place place{.key = {}, .open = std::vector<bool>(structure.numbers.size()), .code = nullptr, .first = family.first};
+  if (family.first && family.first->code && !family.keeps_numbers) {
+    for (std::size_t i = 0; i < structure.numbers.size(); ++i) {
+      if (bits(structure.numbers[i]) != bits(family.numbers[i])) family.open[i] = true;
+    }
+    place.open = family.open;
+  }
+  Writer key;
+  key.add(family.id);
+  for (std::size_t i = 0; i < structure.numbers.size(); ++i) {
+    key.add(static_cast<bool>(place.open[i]));
+    if (!place.open[i]) key.add(bits(structure.numbers[i]));
+  }
+  place.key = key.take();
+  const auto* const found = codes_.find(place.key);
+  if (found != nullptr) place.code = *found;
+  ++(found != nullptr ? hits_ : misses_);
+  return place;
+}
+
+void CodeCache::insert(const Place& place, const Structure& structure, std::shared_ptr<const SharedCode> code) {
+  const std::lock_guard lock(mutex_);
+  Family& family = family_of(structure);
+  if (!family.first && std::ranges::find(place.open, true) == place.open.end()) {
+    family.first = code;
+    family.numbers = structure.numbers;
+  }
+  codes_.insert(place.key, std::move(code));
+}
+
+void CodeCache::keep_numbers(const Structure& structure) {
+  const std::lock_guard lock(mutex_);
+  family_of(structure).keeps_numbers = true;
+  --misses_;  // of the code that is not to be
 }
 
 void CodeCache::clear() {
   const std::lock_guard lock(mutex_);
-  by_structure_.clear();
-  entries_.clear();
+  codes_.clear();
+  families_.clear();
   hits_ = misses_ = 0;
 }
 
 CodeCache::Counts CodeCache::counts() {
   const std::lock_guard lock(mutex_);
-  return {.entries = entries_.size(), .hits = hits_, .misses = misses_};
+  return {.entries = codes_.size(), .hits = hits_, .misses = misses_};
 }
 
 }  // namespace levin::compile

@@ -1,6 +1,6 @@
 // What LEVIN_COMPILE_DEBUG asks for, words with commas between: "graph" writes each graph after every pass to standard
-// error, "code" the program, "all" both; "check" records steps again to find code that is not the same each time; "split" shares everything
-// between threads that can be shared, whether it is worth it or not.
+// error, "code" the program, "all" both; "check" records steps again to find code that is not the same each time; "split"
+// shares everything between threads that can be shared, worth it or not.
 #pragma once
 
 #include <levin/compile/passes/passes.h>

@@ -171,7 +171,7 @@ std::string Graph::to_string() const {
       out << (i ? ", " : "");
       if (argument.kind == Argument::Kind::constant) {
         write_constant(out, argument.constant);
-      } else if (argument.kind == Argument::Kind::value) {
+      } else if (argument.kind != Argument::Kind::values) {
         out << value_name(*this, argument.values.at(0));
       } else {
         out << '[';

@@ -57,9 +57,15 @@ struct Value {
 std::string constant_text(const c10::IValue& value);
 
 struct Argument {
-  enum class Kind { constant, value, values };
+  enum class Kind {
+    constant,
+    value,
+    values,
+    number,  ///< one that stands in memory, for any operator's constant number
+  };
   Kind kind = Kind::constant;
-  std::vector<ValueId> values;  ///< one for `value`, one an element for `values`; kNone for an undefined tensor
+  /** One for `value`, one an element for `values`, kNone for an undefined tensor; a `number` as f64 and as f32. */
+  std::vector<ValueId> values;
   c10::IValue constant;         ///< `constant`; for `values` of an optional list, its pattern
 
   static Argument of(ValueId value) { return {.kind = Kind::value, .values = {value}, .constant = {}}; }

@@ -71,6 +71,10 @@ struct BoxedState {
     return tensors[i];
   }
 
+  double number(int operand) const {
+    return *reinterpret_cast<const double*>(program->addresses_[step->first_operand + static_cast<std::size_t>(operand)]);
+  }
+
   static at::Tensor view(std::byte* address, const Value& value) {
     return at::from_blob(address, value.sizes, value.strides, at::TensorOptions(value.dtype));
   }
@@ -94,6 +98,7 @@ struct BoxedState {
             stack.emplace_back(argument.operands[0] == kNone ? at::Tensor() : tensor(argument.operands[0]));
             break;
           case Argument::Kind::values: push_list(argument); break;
+          case Argument::Kind::number: stack.emplace_back(number(argument.operands[0])); break;
         }
       }
       boxed.op->callBoxed(&stack);

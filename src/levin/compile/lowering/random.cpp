@@ -12,16 +12,22 @@ struct Spec {
   kernels::BernoulliFn call;
 };
 
-// Operand: the tensor. A key of its own at each call makes one stream of it.
+// Operands: the tensor, the probability where that is no constant. A key of its own at each call makes one stream of it.
 void run(const Instruction& instruction) {
   const auto& spec = instruction.as<Spec>();
-  spec.call({.seed = static_cast<Program*>(instruction.state)->draw_key(), .offset = 0}, spec.probability,
-            instruction.operand<float>(0), 0, spec.elements);
+  const double* const probability = instruction.operand<double>(1);
+  spec.call({.seed = static_cast<Program*>(instruction.state)->draw_key(), .offset = 0},
+            probability != nullptr ? static_cast<float>(*probability) : spec.probability, instruction.operand<float>(0), 0,
+            spec.elements);
 }
 
 std::vector<Emission> bernoulli(const Graph& graph, const Node& node) {
-  auto emission = Emission::of(&run, Spec{static_cast<float>(node.constant(1).toDouble()), graph.at(node.out()).numel(), kernels::select_bernoulli()},
-                               {node.out()});
+  const bool constant = node.arguments[1].kind == Argument::Kind::constant;
+  auto emission = Emission::of(&run,
+                               Spec{.probability = constant ? static_cast<float>(node.constant(1).toDouble()) : 0,
+                                    .elements = graph.at(node.out()).numel(),
+                                    .call = kernels::select_bernoulli()},
+                               {node.out(), constant ? kNone : node.in(1)});
   emission.draws = true;
   return {std::move(emission)};
 }

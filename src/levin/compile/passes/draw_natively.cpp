@@ -7,7 +7,7 @@ void draw_natively(Graph& graph) {
   for (Node& node : graph.nodes) {
     if (!node.is("aten::bernoulli_.float")) continue;
     const Value& to = graph.at(node.out());
-    if (to.dtype != at::kFloat || !to.dense() || to.numel() == 0 || !node.constant(1).isDouble()) continue;
+    if (to.dtype != at::kFloat || !to.dense() || to.numel() == 0) continue;
     node.op = "levin::bernoulli";
     node.handle.reset();
     node.arguments.resize(2);  // the tensor and the probability

@@ -35,6 +35,20 @@ std::optional<double> fills(const Node& node) {
   return std::nullopt;
 }
 
+// One times a number in memory, as the gradient of a weighted loss begins: where that number is.
+const Value* number_itself(const Graph& graph, const Node& node) {
+  if (!node.is("aten::mul.Scalar") || node.arguments[1].kind != Argument::Kind::number) return nullptr;
+  const Value& result = graph.at(node.out());
+  if (graph.buffer_of(node.out()).bytes != static_cast<std::int64_t>(c10::elementSize(result.dtype)) ||
+      graph.buffer_of(node.in(0)).uniform != 1.0) {
+    return nullptr;
+  }
+  for (const ValueId number : node.arguments[1].values) {
+    if (graph.at(number).dtype == result.dtype) return &graph.at(number);
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 void fold_constants(Graph& graph) {
@@ -53,6 +67,16 @@ void fold_constants(Graph& graph) {
       buffer.uniform = value;
       constant[static_cast<std::size_t>(filled.buffer)] = true;
       graph.names[{filled.buffer, 0}] = "constant";
+      node.dead = true;
+      ++folded;
+      continue;
+    }
+    if (const Value* number = number_itself(graph, node); number && uses.producer(graph, results[0]) != kNone) {
+      const BufferId own = graph.at(results[0]).buffer;
+      const Value there = *number;
+      for (Value& value : graph.values) {
+        if (value.buffer == own) value.buffer = there.buffer, value.offset = there.offset;
+      }
       node.dead = true;
       ++folded;
       continue;

@@ -45,6 +45,11 @@ class Writer {
   double number_or(std::size_t argument, double otherwise) {
     return node_.constant(argument).isNone() ? otherwise : number(argument);
   }
+  /** The register of an argument that is a number, in the graph or in memory. */
+  int number_in(std::size_t argument) {
+    const Argument& given = node_.arguments[argument];
+    return given.kind == Argument::Kind::number ? add_input(Argument::of(given.values[1]), {}) : constant(number(argument));
+  }
   bool flag(std::size_t argument) const { return node_.constant(argument).toBool(); }
   std::string text(std::size_t argument) const { return node_.constant(argument).toStringRef(); }
   std::int64_t integer(std::size_t argument) const { return node_.constant(argument).toInt(); }
@@ -252,8 +257,8 @@ const std::unordered_map<std::string_view, Entry>& table() {
       {"aten::add.Scalar", [](Writer& w) { w.out(w.op(Opcode::scale_shift, w.in(0), 1, w.number(1) * w.number(2))); }},
       {"aten::sub.Scalar", [](Writer& w) { w.out(w.op(Opcode::scale_shift, w.in(0), 1, -w.number(1) * w.number(2))); }},
       {"aten::rsub.Scalar", [](Writer& w) { w.out(w.op(Opcode::scale_shift, w.in(0), -w.number(2), w.number(1))); }},
-      {"aten::mul.Scalar", [](Writer& w) { w.out(w.op2(Opcode::mul, w.in(0), w.constant(w.number(1)))); }},
-      {"aten::div.Scalar", [](Writer& w) { w.out(w.op2(Opcode::div, w.in(0), w.constant(w.number(1)))); }},
+      {"aten::mul.Scalar", [](Writer& w) { w.out(w.op2(Opcode::mul, w.in(0), w.number_in(1))); }},
+      {"aten::div.Scalar", [](Writer& w) { w.out(w.op2(Opcode::div, w.in(0), w.number_in(1))); }},
       {"aten::addcmul", [](Writer& w) { w.out(w.op3(Opcode::add_product, w.in(0), w.in(1), w.in(2), w.number(3))); }},
       {"aten::addcdiv", [](Writer& w) { w.out(w.op3(Opcode::add_quotient, w.in(0), w.in(1), w.in(2), w.number(3))); }},
       {"aten::lerp.Scalar", [](Writer& w) { w.out(w.op2(Opcode::lerp, w.in(0), w.in(1), w.number(2))); }},
