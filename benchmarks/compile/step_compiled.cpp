@@ -9,6 +9,8 @@
 #include <levin/compile/code_cache.h>
 #include <levin/levin.h>
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
@@ -111,6 +113,14 @@ double trainer(const Model& model, const levin::Batch& batch, int batches, int s
   return (fit(model, batch, batches, shorter + longer) - begin) / longer;
 }
 
+/** A step whose memory the system supplies anew, as it does for the one that is recorded. */
+double in_new_memory(const std::function<void()>& step) {
+  malloc_trim(0);
+  const auto since = now();
+  step();
+  return microseconds(since, 1);
+}
+
 /** The first step of a new training: capture, and where no step of its structure was met before, all that follows. */
 double first_step(const Model& model, const levin::Batch& batch, bool met_before, std::string& parts) {
   if (!met_before) levin::compile::CodeCache::instance().clear();
@@ -175,7 +185,7 @@ int main(int argc, char** argv) {
     if (model.name.find("dropout") != std::string::npos) {
       ways.emplace_back("Levin, compiled, fast dropout", compiled(model, batch, {.fast_dropout = true}));
     }
-    std::vector<double> captures, further;
+    std::vector<double> captures, further, new_memory;
     std::string parts, parts_again;
     std::vector<std::vector<double>> us(ways.size() + 3);
     for (const auto& way : ways) {
@@ -185,6 +195,7 @@ int main(int argc, char** argv) {
     for (int round = 0; round < rounds; ++round) {
       captures.push_back(first_step(model, batch, false, parts));
       further.push_back(first_step(model, batch, true, parts_again));
+      new_memory.push_back(in_new_memory(ways[0].second));
       for (size_t w = 0; w < ways.size(); ++w) {
         const auto since = now();
         for (int i = 0; i < model.steps; ++i) ways[w].second();
@@ -206,6 +217,7 @@ int main(int argc, char** argv) {
     if (model.has_limit) {
       print(model.name, "Levin, compiled, Trainer with one log, ten batches an epoch", us[ways.size() + 1]);
     }
+    print(model.name, "LibTorch, eager, in new memory", new_memory);
     print(model.name, "Levin, first step: capture, lowering, check", captures);
     print(model.name, "Levin, first step of a further trial", further);
     std::cout << "{\"model\": \"" << model.name << "\", \"capture\": \"" << parts << "\", \"further\": \"" << parts_again

@@ -232,7 +232,7 @@ Tape::Key Tape::key_of(const at::Tensor& tensor) {
           .dtype = tensor.scalar_type()};
 }
 
-constexpr std::size_t kLarge = 1 << 16, kMuch = 1 << 26;  // bytes
+constexpr std::size_t kLarge = 1 << 16, kMuch = 1 << 27;  // bytes
 
 std::size_t Tape::Hash::operator()(const Key& key) const {
   std::size_t seed = c10::get_hash(key.storage, key.offset, static_cast<int>(key.dtype));

@@ -24,7 +24,8 @@ std::vector<std::int64_t> channels_last_strides(const std::vector<std::int64_t>&
 
 using Strides = std::vector<std::vector<std::int64_t>>;
 
-// How ATen lays out the results of a call on tensors that lie as the node's; each shape is tried once.
+// How ATen lays out the results of a convolution on tensors that lie as the node's; each shape is tried once, on two of
+// its images: one is laid out by other rules, and more say nothing new.
 const Strides& strides_of_results(const Graph& graph, const Node& node) {
   static std::mutex mutex;
   static std::map<std::string, Strides> known;
@@ -45,13 +46,16 @@ const Strides& strides_of_results(const Graph& graph, const Node& node) {
   if (!is_new) return found->second;
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   torch::jit::Stack stack;
-  for (const Argument& argument : node.arguments) {
+  for (std::size_t a = 0; a < node.arguments.size(); ++a) {
+    const Argument& argument = node.arguments[a];
     if (argument.kind == Argument::Kind::constant) {
       stack.push_back(argument.constant);
     } else if (argument.values[0] == kNone) {
       stack.emplace_back(at::Tensor());
     } else {
-      const Value& value = graph.at(argument.values[0]);
+      Value value = graph.at(argument.values[0]);
+      const bool images = a == 0 || (a == 1 && node.is("aten::convolution_backward"));
+      if (images) value.sizes[0] = std::min<std::int64_t>(value.sizes[0], 2);
       std::int64_t extent = 1;
       for (std::size_t d = 0; d < value.sizes.size(); ++d) extent += (value.sizes[d] - 1) * value.strides[d];
       stack.emplace_back(at::zeros({extent}, at::TensorOptions(value.dtype)).as_strided(value.sizes, value.strides));

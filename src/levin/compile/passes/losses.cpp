@@ -104,7 +104,6 @@ struct Pieces {
 // log_softmax -> nll_loss_forward, nll_loss_backward -> log_softmax_backward, with nobody else looking at what is between.
 std::optional<Pieces> cross_entropy_at(const Graph& graph, const Uses& uses, std::size_t n) {
   const Node& backward = graph.nodes[n];
-  if (!backward.is("aten::_log_softmax_backward_data")) return std::nullopt;
   const int nll_backward = uses.producer(graph, backward.in(0)), log_softmax = uses.producer(graph, backward.in(1));
   if (nll_backward == kNone || log_softmax == kNone) return std::nullopt;
   const Node& between = graph.nodes[static_cast<std::size_t>(nll_backward)];
@@ -129,6 +128,7 @@ std::optional<Pieces> cross_entropy_at(const Graph& graph, const Uses& uses, std
 std::size_t fuse_cross_entropy(Graph& graph) {
   std::size_t fused = 0;
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    if (!graph.nodes[n].is("aten::_log_softmax_backward_data")) continue;
     const Uses uses(graph);
     const auto pieces = cross_entropy_at(graph, uses, n);
     if (!pieces) continue;

@@ -196,13 +196,14 @@ void fuse_epilogues(Graph& graph) {
     graph.note("fused " + std::to_string(biases) + " biases into matrix products");
   }
   std::size_t fused = 0;
+  std::optional<Uses> uses;  // none after a change
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& node = graph.nodes[n];
     const bool relu = node.is("aten::relu");
     const bool mask = node.is("aten::threshold_backward") && scalar_is(node.constant(2), 0);
     if (!relu && !mask) continue;
-    const Uses uses(graph);
-    const int producer = product_before(graph, uses, node.in(0), n);
+    if (!uses) uses.emplace(graph);
+    const int producer = product_before(graph, *uses, node.in(0), n);
     if (producer == kNone) continue;
     const Node& product = graph.nodes[static_cast<std::size_t>(producer)];
     const auto& before = static_cast<const GemmPayload&>(*product.payload);
@@ -219,6 +220,7 @@ void fuse_epilogues(Graph& graph) {
     if (!gemm_of(graph, merged)) continue;
     graph.nodes[static_cast<std::size_t>(producer)].dead = true;
     graph.nodes[n] = std::move(merged);
+    uses.reset();
     ++fused;
   }
   graph.sweep();

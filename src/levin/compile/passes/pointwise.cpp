@@ -212,17 +212,19 @@ void recognise_pointwise(Graph& graph) {
 
 void fuse_pointwise(Graph& graph) {
   std::size_t fused = 0;
+  std::optional<Uses> uses;  // none after a change
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     if (!graph.nodes[n].is("levin::pointwise")) continue;
     for (;;) {
-      const Uses uses(graph);
-      const int first = partner(graph, uses, n);
+      if (!uses) uses.emplace(graph);
+      const int first = partner(graph, *uses, n);
       if (first == kNone) break;
-      Merge merge(graph, uses, static_cast<std::size_t>(first), n);
+      Merge merge(graph, *uses, static_cast<std::size_t>(first), n);
       if (!merge.fits()) break;
       Node merged = std::move(merge).node();
       graph.nodes[static_cast<std::size_t>(first)].dead = true;
       graph.nodes[n] = std::move(merged);
+      uses.reset();
       ++fused;
     }
   }

@@ -90,6 +90,7 @@ std::string MlpPayload::to_string() const {
 
 void fuse_small_mlp(Graph& graph) {
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    if (!graph.nodes[n].is("levin::gemm")) continue;
     const Uses uses(graph);
     const auto net = network_at(graph, uses, static_cast<int>(n));
     if (!net) continue;
