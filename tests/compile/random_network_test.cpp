@@ -922,18 +922,22 @@ class Generator {
 
 class RandomNetworks : public testing::TestWithParam<unsigned> {};
 
+Case case_of(unsigned seed, const std::shared_ptr<const Network>& network) {
+  return {.name = "seed " + std::to_string(seed),
+          .make =
+              [network] {
+                auto module = network->module();
+                return Subject{module, [network, module](const levin::Batch& batch) {
+                                 return network->loss({batch.begin(), batch.end()}, module->parameters());
+                               }};
+              },
+          .batch = [network](std::int64_t) { return network->batch(); },
+          .any_condition = true};
+}
+
 TEST_P(RandomNetworks, AgreeWithEager) {
   const auto network = std::make_shared<const Network>(Generator(GetParam()).take());
-  const Case c{.name = "seed " + std::to_string(GetParam()),
-               .make =
-                   [network] {
-                     auto module = network->module();
-                     return Subject{module, [network, module](const levin::Batch& batch) {
-                                      return network->loss({batch.begin(), batch.end()}, module->parameters());
-                                    }};
-                   },
-               .batch = [network](std::int64_t) { return network->batch(); },
-               .any_condition = true};
+  const Case c = case_of(GetParam(), network);
   static const std::vector<Call> twice = {{"first batch", 0, true}, {"second batch", 0, true}};
   for (const Mode mode : {Mode::exact, Mode::fused, Mode::double_}) {
     expect_agreement(c, mode, twice);
@@ -953,6 +957,14 @@ unsigned networks() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomNetworks, testing::Range(0U, networks()));
+
+TEST(RandomNetworksOnThreads, GiveTheBitsOfOne) {
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    const auto network = std::make_shared<const Network>(Generator(seed).take());
+    expect_same_on_threads(case_of(seed, network));
+    ASSERT_FALSE(HasFailure()) << network->text();
+  }
+}
 
 /** Bits of eager's gradients, an optimizer and clipping drawn by the seed: three steps end where eager's do. */
 TEST(RandomNetworksTrained, ByEveryOptimizer) {

@@ -198,6 +198,12 @@ std::string explained_residual(uint64_t seed, double fault) {
   return step.explain();
 }
 
+TEST(CompileStep, AddsResidualsInBatchNorms) {
+  const std::string text = explained_residual(1, 0);
+  // Each block has a relu behind the first norm and one behind the addition, the head has one.
+  EXPECT_NE(text.find("fused 26 activations into batch norms"), std::string::npos) << text;
+}
+
 TEST(CompileStep, TakesJumpsOfGradientsForRounding) {
   // On machines with AVX-512 an element of seeds 10, 34 and 181 falls to the other side.
   for (const uint64_t seed : {10, 34, 181, 1, 2, 3}) {

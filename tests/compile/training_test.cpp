@@ -2,7 +2,13 @@
 // bit for bit.
 #include "compile/agreement.h"
 
+#include <levin/compile/flush_denormals.h>
+#include <levin/compile/team.h>
+
 #include <ATen/CPUGeneratorImpl.h>
+
+#include <atomic>
+#include <bit>
 
 namespace compile_test {
 namespace {
@@ -11,12 +17,12 @@ namespace optim = levin::optim;
 using levin::Batch;
 
 struct Net : nn::Module {
-  Net() {
+  explicit Net(std::int64_t width = 9) {
     // Without a bias: BatchNorm takes its gradient away but for rounding, which Adam would blow up.
-    first = register_module("first", nn::Linear(nn::LinearOptions(4, 9).bias(false)));
-    norm = register_module("norm", nn::BatchNorm1d(9));
+    first = register_module("first", nn::Linear(nn::LinearOptions(4, width).bias(false)));
+    norm = register_module("norm", nn::BatchNorm1d(width));
     dropout = register_module("dropout", nn::Dropout(0.25));
-    head = register_module("head", nn::Linear(9, 3));
+    head = register_module("head", nn::Linear(width, 3));
     unused = register_module("unused", nn::Linear(2, 2));
   }
   Tensor forward(const Tensor& x) { return head(dropout(torch::relu(norm(first(x))))); }
@@ -187,6 +193,97 @@ TEST(FastDropout, IsNotTheExactOne) {
     FAIL() << "fuse = false asks for eager's bits";
   } catch (const levin::Error& error) {
     EXPECT_NE(std::string(error.what()).find("fast_dropout"), std::string::npos) << error.what();
+  }
+}
+
+// --- threads ---
+
+/** So many threads for LibTorch, and programs that share all they can. */
+class Sharing {
+ public:
+  explicit Sharing(int threads) { torch::set_num_threads(threads), setenv("LEVIN_COMPILE_DEBUG", "split", 1); }
+  ~Sharing() { torch::set_num_threads(before_), unsetenv("LEVIN_COMPILE_DEBUG"); }
+
+ private:
+  int before_ = torch::get_num_threads();
+};
+
+TEST(Team, DoesEachPartOnce) {
+  using levin::compile::run_parts;
+  const Sharing sharing(2);
+  for (const int parts : {1, 2, 7}) {
+    std::vector<std::atomic<int>> done(static_cast<std::size_t>(parts));
+    run_parts(parts, [&](int part) {
+      // A part has no further threads to share with.
+      run_parts(2, [&](int) { ++done[static_cast<std::size_t>(part)]; });
+    });
+    for (const auto& times : done) EXPECT_EQ(times, 2) << parts;
+  }
+}
+
+TEST(Team, ThrowsTheFirstPartsErrorWhenAllHaveEnded) {
+  const Sharing sharing(2);
+  std::atomic<int> ended = 0;
+  try {
+    levin::compile::run_parts(2, [&](int part) {
+      ++ended;
+      throw std::runtime_error(std::to_string(part));
+    });
+    FAIL();
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "0");
+  }
+  EXPECT_EQ(ended, 2);
+}
+
+TEST(Team, KeepsDenormalsInThreadsThatBegin) {
+  const Sharing sharing(3);
+  const levin::compile::FlushDenormals flush;
+  std::vector<float> products(3);
+  levin::compile::run_parts(3, [&](int part) {
+    volatile float small = 1e-30F;
+    products[static_cast<std::size_t>(part)] = small * 1e-10F;
+  });
+  for (const float product : products) EXPECT_NE(std::bit_cast<std::uint32_t>(product), 0U);
+}
+
+TEST(CompiledThreads, AreAtMostWhatTheOptionSays) {
+  const Sharing sharing(2);
+  const auto explained = [](std::int64_t threads) {
+    torch::manual_seed(1);
+    Net net;
+    optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+    auto step = levin::compile_step(net, optimizer, [&](const Batch& batch) { return loss_of(net, batch); }, {.compile = {.threads = threads}});
+    step(batches(1, 2)[0]);
+    return step.explain();
+  };
+  EXPECT_NE(explained(0).find("instructions on 2 threads"), std::string::npos) << explained(0);
+  EXPECT_NE(explained(5).find("instructions on 2 threads"), std::string::npos) << explained(5);
+  EXPECT_EQ(explained(1).find(" threads"), std::string::npos) << explained(1);
+  try {
+    explained(-2);
+    FAIL();
+  } catch (const levin::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("-2"), std::string::npos) << error.what();
+  }
+}
+
+TEST(CompiledThreads, UpdateTheBitsOfOne) {
+  const Sharing sharing(2);
+  for (const Setting& chosen : settings()) {
+    std::vector<Tensor> ends[2];
+    for (const std::int64_t threads : {1, 2}) {
+      torch::manual_seed(1);
+      Net net(40000);  // parameters enough to be worth it
+      auto optimizer = chosen.make(net);
+      auto step = levin::compile_step(net, optimizer, [&](const Batch& batch) { return loss_of(net, batch); }, {.compile = {.threads = threads}});
+      for (const Batch& batch : batches(3, 3)) step(batch);
+      EXPECT_TRUE(step.compiled()) << step.explain();
+      ends[threads - 1] = net.parameters();
+    }
+    for (std::size_t i = 0; i < ends[0].size(); ++i) {
+      expect_close(ends[0][i].detach(), ends[1][i].detach(), 0, chosen.name + ", parameter " + std::to_string(i));
+    }
   }
 }
 

@@ -4,7 +4,7 @@
 #include <levin/compile/program.h>
 
 #include <functional>
-#include <string>
+#include <vector>
 
 namespace levin::compile {
 

@@ -14,14 +14,17 @@ namespace levin::compile {
 class FlushDenormals {
  public:
 #if defined(__SSE2__)
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | kFlushToZero | kDenormalsAreZero); }
+  /** With `flush` false they are kept, whatever was before. */
+  explicit FlushDenormals(bool flush = true) : before_(_mm_getcsr()) {
+    constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040, kBoth = kFlushToZero | kDenormalsAreZero;
+    _mm_setcsr(flush ? before_ | kBoth : before_ & ~kBoth);
+  }
   ~FlushDenormals() { _mm_setcsr(before_); }
 
  private:
-  static constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
   unsigned before_;
 #else
-  FlushDenormals() = default;
+  explicit FlushDenormals(bool = true) {}
 #endif
 
  public:

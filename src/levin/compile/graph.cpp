@@ -260,7 +260,7 @@ bool Uses::only_reader(const Graph& graph, ValueId value, int node) const {
          readers(buffer)[0] == node;
 }
 
-bool may_move(const Graph& graph, std::size_t from, std::size_t to) {
+bool may_move(const Graph& graph, std::size_t from, std::size_t to, std::optional<std::size_t> gone) {
   const Node& node = graph.nodes[from];
   const auto reads = node.inputs(), writes = node.outputs();
   const auto meet = [&](const std::vector<ValueId>& some, const std::vector<ValueId>& others) {
@@ -270,7 +270,7 @@ bool may_move(const Graph& graph, std::size_t from, std::size_t to) {
   };
   for (std::size_t k = std::min(from, to) + 1; k < std::max(from, to); ++k) {
     const Node& between = graph.nodes[k];
-    if (between.dead) continue;
+    if (between.dead || k == gone) continue;
     const auto written = between.outputs();
     if (meet(written, reads) || meet(written, writes) || meet(between.inputs(), writes)) return false;
   }

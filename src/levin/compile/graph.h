@@ -156,8 +156,8 @@ class Uses {
 
 /**
  * Whether the node at `from` may run at the place of the one at `to`, earlier or later: those between them leave alone
- * what it reads, and neither read nor write what it writes.
+ * what it reads, and neither read nor write what it writes. `gone`: a node between that will not be there any more.
  */
-bool may_move(const Graph& graph, std::size_t from, std::size_t to);
+bool may_move(const Graph& graph, std::size_t from, std::size_t to, std::optional<std::size_t> gone = {});
 
 }  // namespace levin::compile

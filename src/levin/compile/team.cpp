@@ -1,5 +1,7 @@
 #include <levin/compile/team.h>
 
+#include <levin/compile/flush_denormals.h>
+
 #include <algorithm>
 #include <exception>
 #include <vector>
@@ -44,11 +46,13 @@ int threads_allowed(std::int64_t most) {
 }
 
 void run_parts(int parts, void (*work)(void*, int), void* context) {
+  const FlushDenormals keep(false);  // a thread that begins here has what we have, for good
   if (threads_allowed() < parts) {
     for (int part = 0; part < parts; ++part) work(context, part);
     return;
   }
-  Region region{.parts = parts, .work = work, .context = context, .errors = std::vector<std::exception_ptr>(static_cast<std::size_t>(parts))};
+  Region region{.parts = parts, .work = work, .context = context,
+                .errors = std::vector<std::exception_ptr>(static_cast<std::size_t>(parts))};
   GOMP_parallel(&Region::run, &region, static_cast<unsigned>(parts), 0);
   for (const auto& error : region.errors) {
     if (error) std::rethrow_exception(error);

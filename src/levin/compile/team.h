@@ -2,18 +2,21 @@
 // own instructions find no other threads in their way.
 #pragma once
 
+#include <levin/core/export.h>
+
 #include <cstdint>
 
 namespace levin::compile {
 
-/** How many threads the calling thread may use: at::get_num_threads() without its set-up, at most `most` unless that is 0. */
-int threads_allowed(std::int64_t most = 0);
+/** How many threads the caller may use: at::get_num_threads() without its set-up, at most `most` unless that is 0. */
+LEVIN_API int threads_allowed(std::int64_t most = 0);
 
 /**
  * Calls `work(context, part)` for each part of [0, parts), on as many threads where that is allowed, else one after the
- * other. Returns when all have ended; throws the first part's exception.
+ * other. Returns when all have ended; throws the first part's exception. Denormal numbers are kept in each part that does
+ * not flush them itself.
  */
-void run_parts(int parts, void (*work)(void* context, int part), void* context);
+LEVIN_API void run_parts(int parts, void (*work)(void* context, int part), void* context);
 
 /** As above for a callable of the part. */
 template <class Work>

@@ -44,7 +44,7 @@ bool fuse_residual(Graph& graph, const Uses& uses, std::size_t n) {
   for (const std::size_t side : {0, 1}) {
     if (sum.arguments[side].kind != Argument::Kind::value || sum.arguments[1 - side].kind != Argument::Kind::value) return false;
     const int before = norm_before(graph, uses, sum.in(side), place);
-    if (before == kNone || !may_move(graph, static_cast<std::size_t>(before), n) || !may_move(graph, place, n)) continue;
+    if (before == kNone || !may_move(graph, static_cast<std::size_t>(before), n, place) || !may_move(graph, place, n)) continue;
     Node merged = graph.nodes[static_cast<std::size_t>(before)];
     merged.op = "levin::batch_norm_add_relu";
     merged.handle.reset();
