@@ -25,6 +25,8 @@
 #include <levin/tune/testing/storage_conformance.h>
 
 #include <tune/postgres_server.h>
+#include <atomic>
+#include <thread>
 #include <tune/scratch.h>
 #include <vector>
 
@@ -35,12 +37,42 @@ std::string name_of(const auto& factory) { return factory.param.name; }
 
 INSTANTIATE_TEST_SUITE_P(
     Storages, StorageConformance,
-    ::testing::Values(StorageFactory{"memory", [] { return std::make_shared<MemoryStorage>(); }},
-                      StorageFactory{"journal",
-                                     [] { return std::make_shared<JournalStorage>(scratch_file("conformance.log")); }},
-                      StorageFactory{"sqlite",
-                                     [] { return std::make_shared<SqliteStorage>(scratch_file("conformance.db")); }}),
+    ::testing::Values(
+        StorageFactory{"memory", [] { return std::make_shared<MemoryStorage>(); }},
+        StorageFactory{"journal", [] { return std::make_shared<JournalStorage>(scratch_file("conformance.log")); }},
+        StorageFactory{"sqlite", [] { return std::make_shared<SqliteStorage>(scratch_file("conformance.db")); }}),
     [](const auto& factory) { return name_of(factory); });
+
+// As processes have them: a storage object for each, on one study.
+void expect_a_limit_between(const std::function<std::shared_ptr<Storage>()>& open) {
+  const auto id = open()->create_study("limited", {Direction::minimize}).value();
+  std::atomic<int> begun{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        const auto storage = open();
+        while (const auto trial = storage->next_trial(id, false, 30)) {
+          ++begun;
+          storage->update_trial(trial->trial_id, {.state = TrialState::fail});
+        }
+      });
+    }
+  }
+  EXPECT_EQ(begun, 30);
+}
+
+TEST(TrialLimit, HoldsBetweenStorageObjectsOnOneFile) {
+  const std::string journal = scratch_file("limit.log"), database = scratch_file("limit.db");
+  expect_a_limit_between([&] { return std::make_shared<JournalStorage>(journal); });
+  expect_a_limit_between([&] { return std::make_shared<SqliteStorage>(database); });
+}
+
+TEST(TrialLimit, HoldsBetweenConnectionsToPostgres) {
+  if (!PostgresServer::installed()) GTEST_SKIP() << "PostgreSQL is not installed: apt-get install postgresql";
+  const std::string url = PostgresServer::instance().fresh_url();
+  expect_a_limit_between([&] { return std::make_shared<PostgresStorage>(url); });
+}
 
 std::vector<StorageFactory> postgres_storages() {
   if (!PostgresServer::installed()) return {};
@@ -110,9 +142,7 @@ INSTANTIATE_TEST_SUITE_P(
         PrunerFactory{"threshold", []() -> PrunerRef { return ThresholdPruner({.lower = -200, .upper = 200}); }},
         PrunerFactory{"wilcoxon", []() -> PrunerRef { return WilcoxonPruner(); }},
         PrunerFactory{"any",
-                      []() -> PrunerRef {
-                        return AnyPruner({MedianPruner(), ThresholdPruner({.lower = -200})});
-                      }},
+                      []() -> PrunerRef { return AnyPruner({MedianPruner(), ThresholdPruner({.lower = -200})}); }},
         PrunerFactory{
             "halving_steps",
             []() -> PrunerRef { return SuccessiveHalvingPruner({.min_resource = 1, .reduction_factor = 2}); }}),

@@ -22,8 +22,9 @@ class WorkLoop {
   WorkLoop(tune::Study& study, const WorkOptions& options, const Work& work)
       : study_(study), options_(options), work_(work) {
     if (options.show_table) {
-      board_.emplace(study, TrialBoardOptions{.n_trials = options.until && !options.n_trials ? left() : options.n_trials,
-                                              .timeout = options.timeout});
+      board_.emplace(study,
+                     TrialBoardOptions{.n_trials = options.until && !options.n_trials ? left() : options.n_trials,
+                                       .timeout = options.timeout});
     }
   }
 
@@ -89,10 +90,16 @@ class WorkLoop {
       }
       std::optional<tune::Trial> trial;
       try {
-        trial = study_.ask();
+        trial = options_.until ? study_.ask_below(*options_.until) : study_.ask();
       } catch (...) {
         --beginning_;
         throw;
+      }
+      if (!trial) {  // others were faster
+        const std::lock_guard lock(mutex_);
+        --begun_;
+        --beginning_;
+        continue;
       }
       --beginning_;
       if (board_) board_->begin(trial->frozen());
@@ -145,8 +152,6 @@ std::int64_t count_finished(const tune::TrialsSnapshot& trials) {
   return count;
 }
 
-void work_on(tune::Study& study, const WorkOptions& options, const Work& work) {
-  WorkLoop(study, options, work).run();
-}
+void work_on(tune::Study& study, const WorkOptions& options, const Work& work) { WorkLoop(study, options, work).run(); }
 
 }  // namespace levin::app

@@ -19,8 +19,7 @@ struct WorkOptions {
   std::optional<std::int64_t> n_trials = std::nullopt;  ///< trials that this worker runs
   /**
    * Ends once the study has so many finished trials, whoever ran them; a trial that failed and was run again counts
-   * once. While trials of others make up what is missing, the loop waits for them, for they may come back. Processes
-   * that ask at the same moment may begin one more each.
+   * once. While trials of others make up what is missing, the loop waits for them, for they may come back.
    */
   std::optional<std::int64_t> until = std::nullopt;
   std::optional<double> timeout = std::nullopt;  ///< seconds after which no trial begins

@@ -267,14 +267,21 @@ void copy_study(const CopyStudyOptions& options) {
 }
 
 Trial Study::ask(const SearchSpace& fixed) {
+  Trial trial = *next_trial(std::nullopt);
+  suggest(trial, fixed);
+  return trial;
+}
+
+std::optional<Trial> Study::ask_below(std::int64_t limit) { return next_trial(limit); }
+
+std::optional<Trial> Study::next_trial(std::optional<std::int64_t> limit) {
   if (core_->heartbeats) core_->heartbeats->reclaim(core_->id);
-  TrialPtr stored = core_->storage->next_trial(core_->id, core_->heartbeats != nullptr);
+  TrialPtr stored = core_->storage->next_trial(core_->id, core_->heartbeats != nullptr, limit);
+  if (stored == nullptr) return std::nullopt;
   if (core_->heartbeats) core_->heartbeats->add(stored->trial_id);
   auto impl = std::make_shared<StudyTrial>(core_, std::move(stored));
   impl->begin();
-  Trial trial(std::move(impl));
-  suggest(trial, fixed);
-  return trial;
+  return Trial(std::move(impl));
 }
 
 FrozenTrial Study::tell(const TrialKey& trial, double value, const TellOptions& options) {

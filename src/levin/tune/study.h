@@ -122,6 +122,11 @@ class LEVIN_API Study {
 
   /** A new trial (or the oldest enqueued one). With `fixed`, its parameters are suggested at once. */
   Trial ask(const SearchSpace& fixed = {});
+  /**
+   * As `ask`, but nothing once `limit` trials of the study run or are finished, of which one that failed and is run
+   * again counts once. However many workers ask at the same moment, they begin no more between them.
+   */
+  std::optional<Trial> ask_below(std::int64_t limit);
   /** Ends a trial with its value; NaN makes it FAIL. Throws Error for a trial that is finished already. */
   FrozenTrial tell(const TrialKey& trial, double value, const TellOptions& options = {});
   FrozenTrial tell(const TrialKey& trial, const std::vector<double>& values, const TellOptions& options = {});
@@ -171,8 +176,9 @@ class LEVIN_API Study {
   explicit Study(std::shared_ptr<detail::StudyCore> core) : core_(std::move(core)) {}
 
  private:
+  std::optional<Trial> next_trial(std::optional<std::int64_t> limit);
   std::int64_t finish(const TrialKey& key, std::vector<double> values, bool has_values, const TellOptions& options,
-                     const std::string& failure);
+                      const std::string& failure);
   struct Outcome;
   Outcome run_objective(Trial trial, const MultiObjective& objective) const;
   std::int64_t tell(const Outcome& outcome);

@@ -166,7 +166,7 @@ class JournalStorage::Impl {
       const auto state = store.state(trial_id());
       if (state && !is_finished(*state)) store.update(trial_id(), update, when);
     };
-    const auto study_attr = [&](const char* key, Map FrozenStudy::*attrs) {
+    const auto study_attr = [&](const char* key, Map FrozenStudy::* attrs) {
       const auto id = line.get<std::int64_t>("study_id");
       if (!store.has_study(id)) return;
       for (const auto& [name, value] : line.at(key).as_map()) (store.study(id).*attrs)[name] = value;
@@ -380,22 +380,23 @@ TrialPtr JournalStorage::claim_waiting_trial(std::int64_t study_id) {
   return id ? impl_->store.trial(*id) : nullptr;
 }
 
-TrialPtr JournalStorage::next_trial(std::int64_t study_id, bool heartbeat) {
+TrialPtr JournalStorage::next_trial(std::int64_t study_id, bool heartbeat, std::optional<std::int64_t> limit) {
   const std::lock_guard lock(impl_->mutex);
-  std::int64_t id = -1;
+  std::optional<std::int64_t> id;
   impl_->append(
       [&](std::string& lines) {
-        if (const auto waiting = impl_->store.first_waiting(study_id)) {
-          id = *waiting;
-          impl_->put_update(lines, id, {.state = TrialState::running});
+        if (impl_->store.is_full(study_id, limit)) return;
+        id = impl_->store.first_waiting(study_id);
+        if (id) {
+          impl_->put_update(lines, *id, {.state = TrialState::running});
         } else {
           id = impl_->store.next_trial_id();
           impl_->put_trial(lines, study_id, nullptr);
         }
-        if (heartbeat) impl_->put_heartbeat(lines, id);
+        if (heartbeat) impl_->put_heartbeat(lines, *id);
       },
       false);
-  return impl_->store.trial(id);
+  return id ? impl_->store.trial(*id) : nullptr;
 }
 
 void JournalStorage::update_trial(std::int64_t trial_id, const TrialUpdate& update) {

@@ -40,7 +40,8 @@ class LEVIN_API JournalStorage : public Storage {
   TrialPtr create_trial(std::int64_t study_id, const FrozenTrial* content = nullptr) override;
   void create_trials(std::int64_t study_id, std::span<const TrialPtr> contents) override;
   TrialPtr claim_waiting_trial(std::int64_t study_id) override;
-  TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false) override;
+  TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false,
+                      std::optional<std::int64_t> limit = std::nullopt) override;
   void update_trial(std::int64_t trial_id, const TrialUpdate& update) override;
   std::vector<TrialPtr> read_trials(std::int64_t study_id, std::span<const std::int64_t> ids,
                                     std::int64_t after) override;

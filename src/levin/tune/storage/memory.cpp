@@ -67,6 +67,22 @@ TrialPtr MemoryStorage::claim_waiting_trial(std::int64_t study_id) {
   return store_->trial(*id);
 }
 
+TrialPtr MemoryStorage::next_trial(std::int64_t study_id, bool heartbeat, std::optional<std::int64_t> limit) {
+  const std::lock_guard lock(mutex_);
+  if (store_->is_full(study_id, limit)) return nullptr;
+  const TimePoint start = now();
+  auto id = store_->first_waiting(study_id);
+  if (id) {
+    store_->update(*id, {.state = TrialState::running}, start);
+  } else {
+    FrozenTrial trial;
+    trial.datetime_start = start;
+    id = store_->create_trial(study_id, std::move(trial))->trial_id;
+  }
+  if (heartbeat) store_->update(*id, detail::heartbeat_update(start), start);
+  return store_->trial(*id);
+}
+
 void MemoryStorage::update_trial(std::int64_t trial_id, const TrialUpdate& update) {
   const std::lock_guard lock(mutex_);
   store_->update(trial_id, update, update.state ? now() : TimePoint());

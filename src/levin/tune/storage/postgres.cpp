@@ -523,7 +523,7 @@ class PostgresStorage::Impl {
 
   // Claims the oldest waiting trial, or with `create` adds one; null when there is none. The start's time, in
   // microseconds, names the trial within the study.
-  TrialPtr begin_trial(std::int64_t study_id, bool create, bool heartbeat) {
+  TrialPtr begin_trial(std::int64_t study_id, bool create, bool heartbeat, std::optional<std::int64_t> limit = {}) {
     const TimePoint start = std::chrono::floor<std::chrono::microseconds>(now());
     const std::string stamp = detail::to_table_time(start);
     bool may_be_there = false;
@@ -532,22 +532,30 @@ class PostgresStorage::Impl {
         if (const auto id = begun_at(study_id, stamp)) return read_trial(*id);
       }
       index_waiting();
-      std::string sql =
+      PgStatement begin{"", {text(study_id), stamp}};
+      std::string room;
+      if (limit) {
+        begin.params.emplace_back(text(*limit));
+        room = std::string(" AND CASE WHEN ") + kNextNumber + " < $3::bigint THEN true ELSE " + detail::kCountTaken +
+               " < $3::bigint END";
+      }
+      std::string& sql = begin.sql;
+      sql =
           "WITH claimed AS (UPDATE trials SET state = 'RUNNING', datetime_start = $2::timestamp WHERE trial_id = "
-          "(SELECT trial_id FROM trials WHERE study_id = $1::integer AND state = 'WAITING' ORDER BY trial_id LIMIT 1 "
-          "FOR UPDATE SKIP LOCKED) RETURNING trial_id, number)";
+          "(SELECT trial_id FROM trials WHERE study_id = $1::integer AND state = 'WAITING'" +
+          room + " ORDER BY trial_id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING trial_id, number)";
       if (create) {
         sql += ", made AS (INSERT INTO trials (number, study_id, state, datetime_start) SELECT " +
                std::string(kNextNumber) +
-               ", $1::integer, 'RUNNING', $2::timestamp WHERE NOT EXISTS (SELECT 1 FROM claimed) "
-               "RETURNING trial_id, number)";
+               ", $1::integer, 'RUNNING', $2::timestamp WHERE NOT EXISTS (SELECT 1 FROM claimed)" + room +
+               " RETURNING trial_id, number)";
       }
       sql += " SELECT trial_id, number, true FROM claimed";
       // Nobody waits until a new trial is on the disk: see `unsure`.
       if (create) {
         sql += " UNION ALL SELECT trial_id, number, set_config('synchronous_commit', 'off', true) IS NULL FROM made";
       }
-      std::vector<PgStatement> statements{lock_study(study_id), {sql, {text(study_id), stamp}}};
+      std::vector<PgStatement> statements{lock_study(study_id), begin};
       if (heartbeat) {
         statements.push_back(
             {"INSERT INTO trial_heartbeats (trial_id, heartbeat) SELECT trial_id, CURRENT_TIMESTAMP "
@@ -776,9 +784,9 @@ TrialPtr PostgresStorage::claim_waiting_trial(std::int64_t study_id) {
   return impl_->begin_trial(study_id, false, false);
 }
 
-TrialPtr PostgresStorage::next_trial(std::int64_t study_id, bool heartbeat) {
+TrialPtr PostgresStorage::next_trial(std::int64_t study_id, bool heartbeat, std::optional<std::int64_t> limit) {
   const std::lock_guard lock(impl_->mutex);
-  return impl_->begin_trial(study_id, true, heartbeat);
+  return impl_->begin_trial(study_id, true, heartbeat, limit);
 }
 
 void PostgresStorage::update_trial(std::int64_t trial_id, const TrialUpdate& update) {

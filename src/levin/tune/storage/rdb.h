@@ -15,6 +15,11 @@ inline constexpr std::int64_t kSchemaVersion = 12;
 inline constexpr const char* kRevision = "v3.2.0.a";
 inline constexpr const char* kLibraryVersion = "5.0.0";  // the Optuna version whose schema this is
 
+/** How many trials of the study $1 are taken (see count_taken). */
+inline constexpr const char* kCountTaken =
+    "(SELECT count(*) FROM trials WHERE study_id = $1 AND state <> 'WAITING') - (SELECT count(*) FROM trials t JOIN "
+    "trial_system_attributes a ON a.trial_id = t.trial_id WHERE t.study_id = $1 AND a.key = 'failed_trial')";
+
 /**
  * An index of waiting trials alone beside Optuna's: without it every claim of a trial reads the states of all trials of
  * the study. Made when a trial is first claimed; Optuna keeps it up unawares.

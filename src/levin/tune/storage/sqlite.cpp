@@ -315,6 +315,18 @@ class SqliteStorage::Impl {
     if (!std::exchange(indexes_waiting, true)) connection.execute(detail::kWaitingIndex);
   }
 
+  bool is_full(std::int64_t study_id, std::int64_t limit) {
+    {
+      // Nearly all the time there is no need to count: numbers count from 0.
+      Statement last =
+          connection.prepare("SELECT number FROM trials WHERE study_id = ? ORDER BY trial_id DESC LIMIT 1");
+      if (last.bind(1, study_id).step() && last.integer(0) + 1 < limit) return false;
+    }
+    static const std::string sql = std::string("SELECT ") + detail::kCountTaken;
+    Statement count = connection.prepare(sql.c_str());
+    return count.bind(1, study_id).step() && count.integer(0) >= limit;
+  }
+
   std::optional<std::int64_t> first_waiting(std::int64_t study_id) {
     Statement statement = connection.prepare(
         "SELECT trial_id FROM trials WHERE study_id = ? AND state = 'WAITING' ORDER BY trial_id LIMIT 1");
@@ -511,10 +523,11 @@ TrialPtr SqliteStorage::claim_waiting_trial(std::int64_t study_id) {
   return trial;
 }
 
-TrialPtr SqliteStorage::next_trial(std::int64_t study_id, bool heartbeat) {
+TrialPtr SqliteStorage::next_trial(std::int64_t study_id, bool heartbeat, std::optional<std::int64_t> limit) {
   const std::lock_guard lock(impl_->mutex);
   Transaction transaction(impl_->connection, Transaction::Kind::write, false);
   impl_->index_waiting();
+  if (limit && impl_->is_full(study_id, *limit)) return nullptr;
   const auto waiting = impl_->first_waiting(study_id);
   TrialPtr trial = waiting ? impl_->claim(*waiting) : impl_->insert_trial(study_id, nullptr);
   if (heartbeat) impl_->beat(trial->trial_id);

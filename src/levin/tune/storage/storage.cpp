@@ -1,5 +1,6 @@
 #include <levin/tune/storage/storage.h>
 
+#include <levin/tune/heartbeat.h>
 #include <levin/tune/storage/journal.h>
 #include <levin/tune/storage/memory.h>
 #include <levin/tune/storage/postgres.h>
@@ -15,7 +16,17 @@ void Storage::create_trials(std::int64_t study_id, std::span<const TrialPtr> con
   for (const auto& content : contents) create_trial(study_id, content.get());
 }
 
-TrialPtr Storage::next_trial(std::int64_t study_id, bool heartbeat) {
+std::int64_t count_taken(std::span<const TrialPtr> trials) {
+  std::int64_t count = 0;
+  for (const auto& trial : trials) {
+    count += trial->state != TrialState::waiting;
+    count -= retried_trial_number(*trial).has_value();
+  }
+  return count;
+}
+
+TrialPtr Storage::next_trial(std::int64_t study_id, bool heartbeat, std::optional<std::int64_t> limit) {
+  if (limit && count_taken(read_trials(study_id, {}, -1)) >= *limit) return nullptr;
   TrialPtr trial = claim_waiting_trial(study_id);
   if (trial == nullptr) trial = create_trial(study_id);
   if (heartbeat) record_heartbeats({&trial->trial_id, 1});

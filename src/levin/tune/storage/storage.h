@@ -100,9 +100,12 @@ class LEVIN_API Storage {
 
   /**
    * The trial to work on next: the oldest WAITING one, else a new one; with `heartbeat`, its first heartbeat is part of
-   * the same write.
+   * the same write. With `limit`, null once so many trials of the study are RUNNING or finished, of which one that
+   * failed and has a successor counts once (see count_taken). All storages of Levin do this in one transaction, so no
+   * two callers get the last trial; what is here for others does it in several.
    */
-  virtual TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false);
+  virtual TrialPtr next_trial(std::int64_t study_id, bool heartbeat = false,
+                              std::optional<std::int64_t> limit = std::nullopt);
 
   /** Says of RUNNING trials that their process is alive now; other trials are passed over. */
   virtual void record_heartbeats(std::span<const std::int64_t> trial_ids);
@@ -116,6 +119,9 @@ class LEVIN_API Storage {
   virtual std::vector<TrialPtr> fail_stale_trials(std::int64_t study_id, double grace_period,
                                                   const Successor& successor = {});
 };
+
+/** How many of the trials are RUNNING or finished; one that failed and is run again counts once. */
+LEVIN_API std::int64_t count_taken(std::span<const TrialPtr> trials);
 
 /**
  * Opens `memory://` (a new, empty storage in this process), `journal:///FILE` or `sqlite:///FILE`; an absolute path

@@ -131,6 +131,11 @@ std::optional<std::int64_t> TrialStore::first_waiting(std::int64_t study_id) {
   return study.waiting.empty() ? std::nullopt : std::optional(study.waiting.front());
 }
 
+bool TrialStore::is_full(std::int64_t study_id, std::optional<std::int64_t> limit) {
+  if (!limit || std::cmp_less(find(study_id).trial_ids.size(), *limit)) return false;
+  return count_taken(read_trials(study_id, {}, -1)) >= *limit;
+}
+
 void TrialStore::check_update(std::int64_t trial_id, const TrialUpdate& update) {
   Record& record = find_trial(trial_id);
   if (is_finished(record.state)) {

@@ -37,6 +37,8 @@ class TrialStore {
   /** The id that the next trial gets. */
   std::int64_t next_trial_id() const { return static_cast<std::int64_t>(trials_.size()); }
   std::optional<std::int64_t> first_waiting(std::int64_t study_id);
+  /** Whether so many trials are taken (see count_taken). */
+  bool is_full(std::int64_t study_id, std::optional<std::int64_t> limit);
   /** Throws the Error that `update` would throw. */
   void check_update(std::int64_t trial_id, const TrialUpdate& update);
   /** Applies the update, made at `now`, which counts where the state changes. */

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -250,6 +251,50 @@ TEST_P(StorageConformance, TheNextTrialIsTheOldestOfTheQueueOrANewOne) {
   EXPECT_TRUE(first->datetime_start.has_value());
   EXPECT_EQ(storage->next_trial(id, true)->number, 1);
   EXPECT_EQ(storage->trial(storage->next_trial(id)->trial_id)->state, TrialState::running);
+}
+
+TEST_P(StorageConformance, TheNextTrialStaysBelowALimit) {
+  const auto id = new_study();
+  const auto state = [&](const TrialPtr& trial, TrialState to) {
+    storage->update_trial(trial->trial_id, {.state = to});
+  };
+  EXPECT_EQ(storage->next_trial(id, false, 0), nullptr);
+  const auto failed = storage->next_trial(id, false, 1);
+  ASSERT_NE(failed, nullptr);
+  EXPECT_EQ(storage->next_trial(id, false, 1), nullptr) << "one is running";
+  state(failed, TrialState::fail);
+  EXPECT_EQ(storage->next_trial(id, true, 1), nullptr) << "one is finished";
+  FrozenTrial again;
+  again.state = TrialState::waiting;
+  again.system_attrs = {{"failed_trial", failed->number}};
+  storage->create_trial(id, &again);
+  const auto retried = storage->next_trial(id, true, 1);
+  ASSERT_NE(retried, nullptr) << "what is run again counts once";
+  EXPECT_EQ(retried->number, 1);
+  EXPECT_EQ(storage->next_trial(id, true, 1), nullptr);
+  state(retried, TrialState::waiting);
+  EXPECT_EQ(storage->next_trial(id, true, 1)->number, 1) << "one that waits is not taken";
+  EXPECT_EQ(storage->next_trial(id, true, 2)->number, 2);
+  EXPECT_EQ(storage->next_trial(id, true, 2), nullptr);
+  EXPECT_EQ(storage->next_trial(id)->number, 3);
+}
+
+TEST_P(StorageConformance, NoMoreThanTheLimitBeginHoweverManyAskAtOnce) {
+  const auto id = new_study();
+  std::atomic<int> begun{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        while (const auto trial = storage->next_trial(id, false, 25)) {
+          ++begun;
+          storage->update_trial(trial->trial_id, {.state = TrialState::complete, .values = {0.0}});
+        }
+      });
+    }
+  }
+  EXPECT_EQ(begun, 25);
+  EXPECT_EQ(storage->read_trials(id, {}, -1).size(), 25u);
 }
 
 TEST_P(StorageConformance, ATrialMayGoBackIntoTheQueue) {
