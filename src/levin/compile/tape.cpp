@@ -232,7 +232,7 @@ Tape::Key Tape::key_of(const at::Tensor& tensor) {
           .dtype = tensor.scalar_type()};
 }
 
-constexpr std::size_t kLarge = 1 << 16, kMuch = 1 << 27;  // bytes
+constexpr std::size_t kLarge = 1 << 16, kLeastReturned = 1 << 23;  // bytes
 
 std::size_t Tape::Hash::operator()(const Key& key) const {
   std::size_t seed = c10::get_hash(key.storage, key.offset, static_cast<int>(key.dtype));
@@ -248,7 +248,10 @@ int Tape::number(const at::Tensor& tensor) {
     // Not the tensor itself: t_() and its like would change the shape that is written down here.
     tensors.emplace_back(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(c10::VariableVersion(0), false));
     if (device == at::kCPU && tensor.storage().nbytes() >= kLarge) {
-      ++large_[tensor.storage().unsafeGetStorageImpl()];
+      if (++large_[tensor.storage().unsafeGetStorageImpl()] == 1) {
+        live_bytes_ += tensor.storage().nbytes();
+        most_live_bytes_ = std::max(most_live_bytes_, live_bytes_);
+      }
     }
   }
   return found->second;
@@ -264,9 +267,11 @@ void Tape::let_go() {
     if (c10::raw::intrusive_ptr::use_count(storage) != holders) return false;
     storage->set_data_ptr_noswap(at::DataPtr(nullptr, storage->device()));
     free_bytes_ += storage->nbytes();
+    live_bytes_ -= storage->nbytes();
     return true;
   });
-  if (free_bytes_ < kMuch) return;
+  // What is returned is soon taken again, page by page: not more often than it has to be.
+  if (free_bytes_ < std::max(kLeastReturned, most_live_bytes_ / 3 * 2)) return;
   free_bytes_ = 0;
   return_free_memory();
 }

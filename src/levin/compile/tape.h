@@ -89,6 +89,7 @@ struct Tape {
   std::unordered_map<Key, int, Hash> numbers_;
   std::unordered_map<c10::StorageImpl*, std::size_t> large_;  // how many tensors here are in it
   std::size_t free_bytes_ = 0;                                 // not returned to the system yet
+  std::size_t live_bytes_ = 0, most_live_bytes_ = 0;           // of large tensors
 };
 
 /**
