@@ -291,7 +291,8 @@ inline void expect_same_on_threads(const Case& c) {
     torch::manual_seed(1);
     Outcome outcome{.subject = c.make(), .loss = {}, .compiled = false};
     levin::optim::SGD optimizer(trained(*outcome.subject.module), {.lr = 0.1});
-    auto step = levin::compile_step(*outcome.subject.module, optimizer, outcome.subject.loss, {.compile = {.threads = threads}});
+    auto step = levin::compile_step(*outcome.subject.module, optimizer, outcome.subject.loss,
+                                    {.compile = {.threads = threads}});
     torch::manual_seed(2);
     auto tensors = c.batch(5);
     outcome.loss = step(levin::Batch{std::span<const Tensor>(tensors)});

@@ -178,7 +178,8 @@ TEST_F(CodeCacheTest, ModesDoNotShare) {
 }
 
 /** The losses and the parameters of four steps of a net with `rate` of dropout and a loss with `weight`. */
-std::vector<Tensor> trained(double rate, double weight, const levin::CompileOptions& options, std::string* explained = nullptr) {
+std::vector<Tensor> trained(double rate, double weight, const levin::CompileOptions& options,
+                            std::string* explained = nullptr) {
   torch::manual_seed(3);
   auto model = net(rate);
   const auto batch = some_batch();
@@ -195,7 +196,8 @@ std::vector<Tensor> trained(double rate, double weight, const levin::CompileOpti
 
 TEST_F(CodeCacheTest, RatesOfDropoutAndWeightsOfLossesShareFromTheSecondOn) {
   const std::vector<std::pair<double, double>> trials = {{0.5, 0.3}, {0.25, 0.7}, {0.6, 0.1}, {0.1, 2}, {0.25, 0.1}};
-  for (const levin::CompileOptions& options : std::vector<levin::CompileOptions>{{}, {.fuse = false}, {.fast_dropout = true}}) {
+  const std::vector<levin::CompileOptions> all = {{}, {.fuse = false}, {.fast_dropout = true}};
+  for (const levin::CompileOptions& options : all) {
     CodeCache::instance().clear();
     std::vector<std::vector<Tensor>> shared;
     std::string explained;

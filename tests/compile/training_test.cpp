@@ -253,7 +253,8 @@ TEST(CompiledThreads, AreAtMostWhatTheOptionSays) {
     torch::manual_seed(1);
     Net net;
     optim::SGD optimizer(net.parameters(), {.lr = 0.1});
-    auto step = levin::compile_step(net, optimizer, [&](const Batch& batch) { return loss_of(net, batch); }, {.compile = {.threads = threads}});
+    auto step = levin::compile_step(
+        net, optimizer, [&](const Batch& batch) { return loss_of(net, batch); }, {.compile = {.threads = threads}});
     step(batches(1, 2)[0]);
     return step.explain();
   };

@@ -273,7 +273,9 @@ void take_shared(Captured& captured, const SharedCode& known, const Graph& graph
 
 // The same kernels in the same order.
 bool same_work(const Code& a, const Code& b) {
-  return std::ranges::equal(a.steps, b.steps, [](const Code::Step& x, const Code::Step& y) { return x.name == y.name && x.run == y.run; });
+  return std::ranges::equal(a.steps, b.steps, [](const Code::Step& x, const Code::Step& y) {
+    return x.name == y.name && x.run == y.run;
+  });
 }
 
 }  // namespace
@@ -463,7 +465,9 @@ Captured capture(const CaptureRequest& request, const Batch& given, const Compil
       captured.program->run_timed(least);
     });
     const auto split = std::ranges::count_if(captured.code->steps, &Code::Step::split);
-    if (split > 0) captured.notes.push_back(std::to_string(split) + " instructions on " + std::to_string(threads) + " threads");
+    if (split > 0) {
+      captured.notes.push_back(std::to_string(split) + " instructions on " + std::to_string(threads) + " threads");
+    }
     phases.end("threads");
   }
   captured.program->set_generator(request.generator);

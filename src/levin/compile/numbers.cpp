@@ -10,7 +10,9 @@
 namespace levin::compile {
 namespace {
 
-bool is_one_of(const Node& node, std::span<const std::string_view> names) { return std::ranges::find(names, node.op) != names.end(); }
+bool is_one_of(const Node& node, std::span<const std::string_view> names) {
+  return std::ranges::find(names, node.op) != names.end();
+}
 
 // A constant that its operator's kernels can read from memory.
 bool is_constant_number(const Graph& graph, const Node& node, std::size_t argument) {
@@ -22,7 +24,8 @@ bool is_constant_number(const Graph& graph, const Node& node, std::size_t argume
 
 // A number beside a tensor, of whose type the result is.
 bool is_operand(const Graph& graph, const Node& node, std::size_t argument) {
-  static constexpr std::array<std::string_view, 4> kArithmetic = {"aten::mul.Tensor", "aten::div.Tensor", "aten::add.Tensor", "aten::sub.Tensor"};
+  static constexpr std::array<std::string_view, 4> kArithmetic = {"aten::mul.Tensor", "aten::div.Tensor",
+                                                                  "aten::add.Tensor", "aten::sub.Tensor"};
   if (argument > 1 || !is_one_of(node, kArithmetic) || !graph.buffer_of(node.in(argument)).uniform) return false;
   const at::ScalarType type = graph.at(node.out()).dtype;
   return c10::isFloatingType(type) && graph.at(node.in(1 - argument)).dtype == type;
@@ -60,14 +63,20 @@ void read_from_memory(Graph& lifted, const std::vector<Number>& numbers, const s
       const at::Tensor tensor = at::full({2}, number.value, at::kDouble);
       static_cast<float*>(tensor.mutable_data_ptr())[2] = static_cast<float>(number.value);
       const auto buffer = static_cast<BufferId>(lifted.buffers.size());
-      lifted.buffers.push_back({.kind = Buffer::Kind::external, .bytes = static_cast<std::int64_t>(tensor.nbytes()), .input = kNone, .tensor = tensor});
-      const ValueId f64 = lifted.add_value({.buffer = buffer, .offset = 0, .sizes = {}, .strides = {}, .dtype = at::kDouble});
-      const ValueId f32 = lifted.add_value({.buffer = buffer, .offset = 2, .sizes = {}, .strides = {}, .dtype = at::kFloat});
+      lifted.buffers.push_back({.kind = Buffer::Kind::external,
+                                .bytes = static_cast<std::int64_t>(tensor.nbytes()),
+                                .input = kNone,
+                                .tensor = tensor});
+      const auto element = [&](std::int64_t offset, at::ScalarType type) {
+        return lifted.add_value({.buffer = buffer, .offset = offset, .sizes = {}, .strides = {}, .dtype = type});
+      };
+      const ValueId f64 = element(0, at::kDouble), f32 = element(2, at::kFloat);
       argument = {.kind = Argument::Kind::number, .values = {f64, f32}, .constant = {}};
     } else {
       Value& value = lifted.values[static_cast<std::size_t>(argument.values[0])];
       Buffer& buffer = lifted.buffers[static_cast<std::size_t>(value.buffer)];
-      value.dtype = lifted.at(node.out()).dtype;  // as a tensor it has a say in the result's type, as a number it had none
+      // As a tensor it has a say in the result's type, as a number it had none.
+      value.dtype = lifted.at(node.out()).dtype;
       buffer.tensor = at::full({}, number.value, at::TensorOptions(value.dtype));
       buffer.bytes = static_cast<std::int64_t>(buffer.tensor.nbytes());
       buffer.uniform.reset();
