@@ -1,5 +1,5 @@
-// The hypervolumes that methods for several objectives reach on ZDT and DTLZ problems.
-// Usage: front_quality METHOD [trials] [seeds]. Prints one line of JSON: {"zdt1": [...], ...}.
+// The hypervolumes that methods for several objectives reach on ZDT and DTLZ problems, and on one with constraints.
+// Usage: front_quality METHOD [trials] [seeds] [zdt1,zdt2,...]. Prints one line of JSON: {"zdt1": [...], ...}.
 #include <levin/tune/pareto.h>
 #include <levin/tune/samplers/registry.h>
 #include <levin/tune/study.h>
@@ -11,6 +11,7 @@
 #include <iostream>
 #include <numbers>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -54,13 +55,21 @@ Values dtlz2(tune::Trial& trial) {
   return {(1 + g) * std::cos(a) * std::cos(b), (1 + g) * std::cos(a) * std::sin(b), (1 + g) * std::sin(a)};
 }
 
+// Binh and Korn 1997.
+Values bnh(tune::Trial& trial) {
+  const double x = trial.suggest_float("x", 0, 5), y = trial.suggest_float("y", 0, 3);
+  trial.set_constraint("near", std::pow(x - 5, 2) + y * y - 25);
+  trial.set_constraint("far", 7.7 - std::pow(x - 8, 2) - std::pow(y + 3, 2));
+  return {4 * x * x + 4 * y * y, std::pow(x - 5, 2) + std::pow(y - 5, 2)};
+}
+
 struct Problem {
   std::string name;
   std::function<Values(tune::Trial&)> objective;
   Values reference;
 };
 const std::vector<Problem> problems{
-    {"zdt1", zdt1, {1.1, 6}}, {"zdt2", zdt2, {1.1, 6}}, {"zdt3", zdt3, {1.1, 6}}, {"dtlz2", dtlz2, {2, 2, 2}}};
+    {"zdt1", zdt1, {1.1, 6}}, {"zdt2", zdt2, {1.1, 6}}, {"zdt3", zdt3, {1.1, 6}}, {"dtlz2", dtlz2, {2, 2, 2}}, {"bnh", bnh, {140, 50}}};
 
 }  // namespace
 
@@ -68,9 +77,12 @@ int main(int argc, char** argv) {
   const auto argument = [&](int i, std::int64_t fallback) { return argc > i ? std::atoll(argv[i]) : fallback; };
   const std::string method = argc > 1 ? argv[1] : "nsga2";
   const std::int64_t n_trials = argument(2, 500), n_seeds = argument(3, 20);
+  const std::string wanted = "," + std::string(argc > 4 ? argv[4] : "zdt1,zdt2,zdt3,dtlz2") + ",";
   std::cout.precision(17);
+  const char* separator = "{\"";
   for (const auto& problem : problems) {
-    std::cout << (&problem == &problems.front() ? "{\"" : "], \"") << problem.name << "\": [";
+    if (wanted.find("," + problem.name + ",") == std::string::npos) continue;
+    std::cout << std::exchange(separator, "], \"") << problem.name << "\": [";
     for (std::int64_t seed = 0; seed < n_seeds; ++seed) {
       auto study = tune::create_study(
           {.sampler = tune::make_sampler(method, {{"seed", seed}}),
