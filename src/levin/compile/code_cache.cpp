@@ -91,7 +91,9 @@ std::optional<Structure> structure_of(const Graph& lifted, const GradientTargets
     out.add(buffer.bytes);
     out.add(buffer.input);
     out.add(buffer.uniform.has_value());
-    out.add(buffers.contains(static_cast<BufferId>(b)) ? 0 : buffer.uniform.value_or(0));
+    const bool is_number = buffers.contains(static_cast<BufferId>(b));
+    out.add(is_number);
+    if (!is_number) out.add(buffer.uniform.value_or(0));
   }
   out.add(lifted.values.size());
   for (const Value& value : lifted.values) {
@@ -109,7 +111,9 @@ std::optional<Structure> structure_of(const Graph& lifted, const GradientTargets
       const Argument& argument = node.arguments[a];
       out.add(argument.kind);
       for (const ValueId value : argument.values) out.add(value);
-      if (!arguments.contains({n, a}) && !out.add(argument.constant)) return std::nullopt;
+      const bool is_number = arguments.contains({n, a});
+      out.add(is_number);
+      if (!is_number && !out.add(argument.constant)) return std::nullopt;
     }
     for (const auto& list : node.results) {
       out.add(list.size());

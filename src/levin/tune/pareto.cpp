@@ -90,6 +90,13 @@ namespace {
 
 using Points = std::vector<std::vector<double>>;
 
+// The index of each.
+std::vector<std::size_t> all_of(const Points& points) {
+  std::vector<std::size_t> indices(points.size());
+  std::iota(indices.begin(), indices.end(), std::size_t{0});
+  return indices;
+}
+
 // The distinct points that no other dominates, in lexicographic order.
 Points front_of(Points points) {
   std::sort(points.begin(), points.end());
@@ -260,12 +267,8 @@ double hypervolume(const std::vector<FrozenTrial>& trials, const std::vector<Dir
 }
 
 std::vector<std::size_t> best_by_dominance(const std::vector<std::vector<double>>& losses, std::size_t n) {
+  if (n >= losses.size()) return all_of(losses);
   std::vector<std::size_t> out;
-  if (n >= losses.size()) {
-    out.resize(losses.size());
-    std::iota(out.begin(), out.end(), std::size_t{0});
-    return out;
-  }
   if (n == 0) return out;
   const auto ranks = nondomination_ranks(losses, n);
   std::vector<std::vector<std::size_t>> fronts;
@@ -284,12 +287,8 @@ std::vector<std::size_t> best_by_dominance(const std::vector<std::vector<double>
 }
 
 std::vector<std::size_t> best_of_front(const std::vector<std::vector<double>>& losses, std::size_t n) {
+  if (n >= losses.size()) return all_of(losses);
   std::vector<std::size_t> out;
-  if (n >= losses.size()) {
-    out.resize(losses.size());
-    std::iota(out.begin(), out.end(), std::size_t{0});
-    return out;
-  }
   if (n == 0) return out;
   // Equal points add nothing: one of each first, the doubles only to fill up.
   std::map<std::vector<double>, std::size_t> first_of;
